@@ -1,31 +1,24 @@
 """A synthetic sample that looks like the CANDELS parent sample of Boucaud et al. (2019).
 
-Types, magnitudes and radii follow the 1,050 CANDELS galaxies of the paper's published test blends. Smooth light
-(de Vaucouleurs bulges, inclined exponential disks, bars) is drawn by galsim in Fourier space on one fixed grid and
-seen through an HST WFC3/F160W-like PSF; spiral arms, clumpy star formation, lopsidedness and tidal tails are put on
-top in pixel space, no finer than the PSF. Lengths are in pixels, light in e-/s per pixel.
+Types, magnitudes and radii follow the 1,050 CANDELS galaxies of the paper's published test blends. Smooth
+light (de Vaucouleurs spheroids, inclined exponential disks, bulges, bars) is drawn by galsim in Fourier space
+on one fixed grid and seen through an HST WFC3/F160W-like PSF; spiral arms, clumps, lopsidedness, knots
+and tidal tails are put on top in pixel space, no finer than the PSF. Lengths are in pixels, light in e-/s.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import pickle
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from blendkit.samples import Sample
+from .samples import MORPHOLOGIES, PIXEL_SCALE, ZEROPOINT, Sample
 
 VERSION = 1  # part of the cache's file name: raise it whenever pixels change
 
-ZEROPOINT = 25.96
-PIXEL_SCALE = 0.06
 SIZE = 128
 CENTER = SIZE // 2
 SKY = 0.006  # noise per pixel, e-/s
@@ -33,7 +26,8 @@ THRESHOLD = 1.2 * SKY  # surface brightness at which segments end, e-/s per pixe
 MIN_AREA = 10  # pixels: what covers fewer is not detected
 BAD_SHARE = 0.04
 BAD_KINDS = ("close_blend", "edge", "artefact")
-MAX_GALAXIES = 100_000  # ids of two seeds must not meet
+MAX_GALAXIES = 100_000  # of one seed: ids of two seeds must not meet
+MAX_SEED = 10**12
 
 _GRID = 2 * SIZE  # side of the periodic grid of the Fourier transforms
 _PSF_SIGMA = 1.25  # pixels, Gaussian core of the PSF (FWHM 0.18")
@@ -55,12 +49,11 @@ class _Population(NamedTuple):
 
 # From the per-type table of the data README; slopes and scatter fitted to the same 1,050 galaxies.
 _POPULATIONS = {
-    "sph": _Population(0.19, 21.3, 0.9, (18.8, 22.8), 2.43, -0.162, 0.148, (1.1, 11.0)),
-    "disk": _Population(0.21, 22.0, 0.7, (18.2, 23.0), 9.78, -0.089, 0.136, (4.3, 25.0)),
-    "sphd": _Population(0.38, 20.8, 1.0, (18.0, 23.0), 5.26, -0.104, 0.171, (1.6, 49.0)),
+    "sph": _Population(0.19, 21.25, 1.0, (18.8, 22.8), 2.32, -0.162, 0.148, (1.1, 11.0)),
+    "disk": _Population(0.21, 22.0, 0.75, (18.2, 23.0), 9.78, -0.089, 0.136, (4.3, 25.0)),
+    "sphd": _Population(0.38, 20.75, 1.08, (18.0, 23.0), 5.26, -0.104, 0.171, (1.6, 49.0)),
     "irr": _Population(0.22, 21.9, 0.7, (19.3, 23.0), 8.84, -0.082, 0.184, (2.0, 41.0)),
 }
-MORPHOLOGIES = tuple(_POPULATIONS)
 _FAINTEST_MEAN_SB = 30.7  # mag per pixel within r_eff: the survey misses what is fainter
 
 _NEIGHBOUR_SHARES = (0.10, 0.40, 0.17, 0.33)  # of MORPHOLOGIES among faint field galaxies
@@ -90,7 +83,7 @@ def _fourier_image(profile: Any) -> np.ndarray:
 
 @cache
 def _psf() -> np.ndarray:
-    """WFC3/F160W-like transfer function: 2.4 m aperture, native 0.128" pixel, charge diffusion, our 0.06" pixel."""
+    """WFC3/F160W-like transfer function: aperture, 0.128" native pixel, charge diffusion, 0.06" pixel."""
     import galsim
 
     optics = galsim.Airy(lam_over_diam=0.132 / PIXEL_SCALE, obscuration=0.33)
@@ -116,7 +109,7 @@ def _unit_sersic(n: float) -> Any:
 
 
 def _sersic(n: float, r_eff: float, q: float, angle: float, flux: float) -> Any:
-    """Sersic profile with semi-major half-light radius `r_eff`, axis ratio `q`, major axis at `angle` from x."""
+    """Sersic profile: semi-major half-light radius `r_eff`, axis ratio `q`, major axis at `angle` from x."""
     import galsim
 
     round_one = _unit_sersic(n).dilate(r_eff * math.sqrt(q)).withFlux(flux)
@@ -124,7 +117,7 @@ def _sersic(n: float, r_eff: float, q: float, angle: float, flux: float) -> Any:
 
 
 def _inclined_disk(r_eff: float, cos_i: float, angle: float, flux: float) -> Any:
-    """Exponential disk of finite thickness, semi-major half-light radius `r_eff`, major axis at `angle` from x."""
+    """Exponential disk of finite thickness: semi-major half-light radius `r_eff`, at `angle` from x."""
     import galsim
 
     inclination = math.acos(cos_i) * galsim.radians
@@ -200,7 +193,7 @@ class _Arms(NamedTuple):
 
 
 def _texture(rng: np.random.Generator, plane: _Plane, strength: float) -> np.ndarray:
-    """Log-normal clumpiness with `strength` (rms of the logarithm before the PSF), foreshortened like the disk."""
+    """Log-normal clumps, foreshortened like the disk; `strength` is the rms of the log before the PSF."""
     ky, kx = 2 * np.pi * np.fft.fftfreq(SIZE)[:, None], 2 * np.pi * np.fft.rfftfreq(SIZE)
     cos, sin = math.cos(plane.angle), math.sin(plane.angle)
     k_disk2 = (kx * cos + ky * sin) ** 2 + (plane.q * (ky * cos - kx * sin)) ** 2
@@ -241,8 +234,8 @@ def _tail(rng: np.random.Generator, x: float, y: float, r_eff: float, flux: floa
     radius = r_eff * (0.8 + rng.uniform(1.0, 2.8) * along)
     azimuth = rng.uniform(0, 2 * np.pi) + rng.uniform(-2.2, 2.2) * along
     shares = (1.1 - along) * rng.lognormal(0, 0.3, len(along))
-    sigma = r_eff * (0.15 + 0.15 * along)
-    return _blobs(x + radius * np.cos(azimuth), y + radius * np.sin(azimuth), sigma, flux * shares / shares.sum())
+    columns, rows = x + radius * np.cos(azimuth), y + radius * np.sin(azimuth)
+    return _blobs(columns, rows, r_eff * (0.15 + 0.15 * along), flux * shares / shares.sum())
 
 
 def _enclosed(radius: np.ndarray, n: int) -> np.ndarray:
@@ -254,7 +247,8 @@ def _enclosed(radius: np.ndarray, n: int) -> np.ndarray:
 def _half_light(bulge_share: float, bulge_n: int, bulge_radius: float) -> float:
     """Half-light radius of bulge + exponential disk, all radii in units of the disk's half-light radius."""
     radius = np.geomspace(0.01, 4, 300)
-    enclosed = bulge_share * _enclosed(radius / bulge_radius, bulge_n) + (1 - bulge_share) * _enclosed(radius, 1)
+    bulge, disk = _enclosed(radius / bulge_radius, bulge_n), _enclosed(radius, 1)
+    enclosed = bulge_share * bulge + (1 - bulge_share) * disk
     return float(np.interp(0.5, enclosed, radius))
 
 
@@ -267,13 +261,13 @@ def _spheroid(rng: np.random.Generator, flux: float, r_eff: float, x: float, y: 
 
 
 def _disk(rng: np.random.Generator, flux: float, r_eff: float, x: float, y: float) -> np.ndarray:
-    bulge = rng.uniform(0, 0.12)
-    return _bulge_and_disk(rng, flux, r_eff, x, y, bulge, clumps=rng.uniform(0.15, 0.45), knots=rng.uniform(0, 0.1))
+    bulge, clumps, knots = rng.uniform((0, 0.15, 0), (0.12, 0.45, 0.1))
+    return _bulge_and_disk(rng, flux, r_eff, x, y, bulge, clumps, knots)
 
 
 def _spheroid_and_disk(rng: np.random.Generator, flux: float, r_eff: float, x: float, y: float) -> np.ndarray:
-    bulge = rng.uniform(0.2, 0.75)
-    return _bulge_and_disk(rng, flux, r_eff, x, y, bulge, clumps=rng.uniform(0.1, 0.4), knots=rng.uniform(0, 0.05))
+    bulge, clumps, knots = rng.uniform((0.2, 0.1, 0), (0.75, 0.4, 0.05))
+    return _bulge_and_disk(rng, flux, r_eff, x, y, bulge, clumps, knots)
 
 
 def _bulge_and_disk(
@@ -286,7 +280,7 @@ def _bulge_and_disk(
     clumps: float,
     knots: float,
 ) -> np.ndarray:
-    """Inclined disk with arms, clumps, knots and perhaps a bar, and a bulge with `bulge_share` of the light."""
+    """Inclined disk with arms, clumps, knots and perhaps a bar; `bulge_share` of the light is bulge."""
     import galsim
 
     bulge_n = int(rng.choice((2, 3, 4)))
@@ -324,11 +318,12 @@ def _irregular(rng: np.random.Generator, flux: float, r_eff: float, x: float, y:
     shares = np.append(1.0, rng.uniform(0.08, 0.5, rng.integers(0, 4)))
     shares *= (1 - tail - knots) / shares.sum()
     q, angle = rng.uniform(0.35, 0.95), rng.uniform(0, np.pi)
-    plane = _Plane(x, y, 0.9 * r_eff / 1.678, q, angle)
-    body = _sersic(float(rng.choice((0.5, 1.0))), 0.9 * r_eff, q, angle, flux * shares[0])
+    plane = _Plane(x, y, 1.1 * r_eff / 1.678, q, angle)
+    body = _sersic(float(rng.choice((0.5, 1.0))), 1.1 * r_eff, q, angle, flux * shares[0])
     for share in shares[1:]:
         distance, direction = r_eff * rng.uniform(0.3, 1.3), rng.uniform(0, 2 * np.pi)
-        part = _sersic(1.0, r_eff * rng.uniform(0.2, 0.6), rng.uniform(0.4, 1), rng.uniform(0, np.pi), flux * share)
+        size, q_part, turn = rng.uniform((0.2, 0.4, 0), (0.6, 1, np.pi))
+        part = _sersic(1.0, r_eff * size, q_part, turn, flux * share)
         body += part.shift(distance * math.cos(direction), distance * math.sin(direction))
     arms = _Arms.draw(rng, strength=0.0)
     light = _structured(
@@ -342,14 +337,14 @@ _DRAW = {"sph": _spheroid, "disk": _disk, "sphd": _spheroid_and_disk, "irr": _ir
 
 
 def _draw_size(rng: np.random.Generator, population: _Population, mag: float) -> float:
-    """Half-light radius in pixels at this magnitude: log-normal, within the type's range and the survey's depth."""
+    """Half-light radius at this magnitude: log-normal, within the type's range and the survey's depth."""
     low, high = np.log10(population.r_range)
     high = min(high, 0.2 * (_FAINTEST_MEAN_SB - mag - 2.5 * math.log10(2 * math.pi)))
     middle = math.log10(population.r_eff) + population.r_slope * (mag - 21.5)
     return 10 ** _bounded(lambda: rng.normal(middle, population.r_scatter), low, high)
 
 
-def _bounded(draw: Any, low: float, high: float) -> float:
+def _bounded(draw: Callable[[], float], low: float, high: float) -> float:
     """First value of `draw()` within the bounds."""
     while not low <= (value := draw()) <= high:
         pass
@@ -364,7 +359,7 @@ def _flux(mag: float) -> float:
 
 
 def _draw_neighbours(rng: np.random.Generator, central: np.ndarray, r_eff: float) -> list[np.ndarray]:
-    """Light of up to four other galaxies, each (SIZE, SIZE); none outshines the central at the stamp's centre."""
+    """Light of up to four other galaxies, each (SIZE, SIZE), all faint at the stamp's very centre."""
     layers = []
     for _ in range(min(rng.poisson(_NEIGHBOUR_MEAN), 4)):
         kind = rng.choice(MORPHOLOGIES, p=_NEIGHBOUR_SHARES)
@@ -385,7 +380,7 @@ def _draw_neighbours(rng: np.random.Generator, central: np.ndarray, r_eff: float
 
 
 def _draw_field_size(rng: np.random.Generator, population: _Population, mag: float) -> float:
-    """Half-light radius of a galaxy of any magnitude: the relation of its type, continued with a slope of -0.1."""
+    """Half-light radius of a galaxy of any magnitude: its type's, continued with -0.1 dex per magnitude."""
     middle = math.log10(population.r_eff) - 0.1 * (mag - 21.5)
     return float(np.clip(10 ** rng.normal(middle, population.r_scatter), 1.0, 40.0))
 
@@ -393,8 +388,8 @@ def _draw_field_size(rng: np.random.Generator, population: _Population, mag: flo
 def _segment(layers: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Segmentation map as SExtractor would leave it: (SIZE, SIZE) uint8, and the label of ``layers[0]``.
 
-    A pixel belongs to its brightest contributor where the light exceeds the threshold; contributors that own fewer
-    than MIN_AREA pixels are not detected and get no label. Labels come in random order.
+    A pixel belongs to its brightest contributor where the light exceeds the threshold; contributors that own
+    fewer than MIN_AREA pixels are not detected and get no label. Labels come in random order.
     """
     light = np.stack(layers)
     above = light.sum(0) > THRESHOLD
@@ -417,7 +412,7 @@ def _close_companion(rng: np.random.Generator, mag: float, r_eff: float) -> np.n
 
 
 def _off_mosaic(rng: np.random.Generator) -> np.ndarray:
-    """(SIZE, SIZE) bool: the part of a stamp beyond the (tilted) edge of the mosaic, 8 to 50 pixels from the centre."""
+    """What lies beyond the mosaic's tilted edge, 8 to 50 pixels from the centre, (SIZE, SIZE) bool."""
     row, column = _pixels()
     angle = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.15)
     along = (column - CENTER) * np.cos(angle) + (row - CENTER) * np.sin(angle)
@@ -425,7 +420,7 @@ def _off_mosaic(rng: np.random.Generator) -> np.ndarray:
 
 
 def _artefact(rng: np.random.Generator, r_eff: float) -> np.ndarray:
-    """A cosmic ray, a satellite trail, a persistence blob or a dead one, on or beside the galaxy; e-/s, signed."""
+    """A cosmic ray, satellite trail, persistence blob or dead spot near the galaxy, signed, (SIZE, SIZE)."""
     row, column = _pixels()
     kind = rng.choice(("cosmic ray", "trail", "persistence", "dead"))
     distance, direction = rng.uniform(0, 2) * r_eff, rng.uniform(0, 2 * np.pi)
@@ -444,20 +439,34 @@ def _artefact(rng: np.random.Generator, r_eff: float) -> np.ndarray:
 # ---------------------------------------------------------------- stamps
 
 
+class _Galaxy(NamedTuple):
+    """What the catalogue says of a central galaxy."""
+
+    morphology: str
+    mag: float
+    r_eff: float
+    z: float
+
+
+def _draw_galaxy(rng: np.random.Generator) -> _Galaxy:
+    """Type, magnitude, size and redshift of a galaxy in the survey."""
+    kind = str(rng.choice(MORPHOLOGIES, p=[_POPULATIONS[m].share for m in MORPHOLOGIES]))
+    population = _POPULATIONS[kind]
+    bright, faint = population.mag_range
+    excess = faint - population.mag_mean  # counts rise towards the limit: a gamma distribution below it
+    shape, scale = (excess / population.mag_sd) ** 2, population.mag_sd**2 / excess
+    mag = _bounded(lambda: faint - rng.gamma(shape, scale), bright, faint)
+    z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
+    return _Galaxy(
+        kind, mag, _draw_size(rng, population, mag), 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share))
+    )
+
+
 def _simulate_one(seed: int, index: int, neighbours: bool) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Galaxy `index` of a seed: image (SIZE, SIZE) float32, segmentation map (SIZE, SIZE) uint8, catalogue row."""
+    """Galaxy `index` of a seed: image (SIZE, SIZE) float32, segments (SIZE, SIZE) uint8, catalogue row."""
     streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(5)
     rng, rng_neighbours, rng_bad, rng_labels, rng_noise = map(np.random.default_rng, streams)
-
-    kind = str(rng.choice(MORPHOLOGIES, p=[p.share for p in _POPULATIONS.values()]))
-    population = _POPULATIONS[kind]
-    low, high = population.mag_range
-    excess = high - population.mag_mean  # counts rise towards the limit: a gamma distribution below it
-    shape, scale = (excess / population.mag_sd) ** 2, population.mag_sd**2 / excess
-    mag = _bounded(lambda: high - rng.gamma(shape, scale), low, high)
-    r_eff = _draw_size(rng, population, mag)
-    z_mean = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)
-    z = 1.5 * rng.beta(5 * z_mean, 5 * (1 - z_mean))
+    kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng)
     x, y = CENTER + rng.uniform(-0.5, 0.5, 2)
     central = _DRAW[kind](rng, _flux(mag), r_eff, x, y)
 
@@ -485,57 +494,13 @@ def _simulate_one(seed: int, index: int, neighbours: bool) -> tuple[np.ndarray, 
 
     row = {
         "id": seed * MAX_GALAXIES + index + 1,
-        "mag": mag,
-        "r_eff": r_eff,
-        "z": z,
-        "morphology": kind,
+        **galaxy._asdict(),
         "segval": label,
         "truth_bad": bad,
         "truth_flux": float(central.sum()),
         "truth_n_neighbours": len(layers) - 1,
     }
     return image.astype(np.float32), segments, row
-
-
-def _worker(seed: int, first: int, stop: int, step: int, neighbours: int) -> None:
-    """Body of a worker process: pickle every `step`-th galaxy to standard output."""
-    for index in range(first, stop, step):
-        pickle.dump(_simulate_one(seed, index, bool(neighbours)), sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-
-
-def _simulate_all(seed: int, n: int, neighbours: bool, n_jobs: int) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
-    """Stamps in order of their index, from `n_jobs` worker processes.
-
-    Plain interpreters rather than multiprocessing: safe beside a running TensorFlow, and scripts need no
-    ``if __name__ == "__main__"``.
-    """
-    if n_jobs == 1:
-        yield from (_simulate_one(seed, index, neighbours) for index in range(n))
-        return
-    code = "import sys; from blendkit.simulate import _worker; _worker(*map(int, sys.argv[1:]))"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, (seed, first, n, n_jobs, int(neighbours)))],
-            stdout=subprocess.PIPE,
-            env=env,
-        )
-        for first in range(n_jobs)
-    ]
-    try:
-        for index in range(n):
-            try:
-                yield pickle.load(workers[index % n_jobs].stdout)
-            except EOFError:
-                raise RuntimeError(
-                    f"A worker process ended before it had made galaxy {index}; try simulate(..., n_jobs=1)."
-                ) from None
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-            worker.stdout.close()
 
 
 def simulate(
@@ -557,8 +522,8 @@ def simulate(
     seed : int
         Not negative. Galaxies of two seeds share no catalogue id.
     neighbours : bool
-        False leaves the neighbours out and keeps every central galaxy, its noise and its flaws: what a perfect
-        cleaning would find.
+        False leaves the neighbours out and keeps every central galaxy, its noise and its flaws: what a
+        perfect cleaning would find.
     n_jobs : int, optional
         Number of processes; by default one per core.
     progress : bool
@@ -567,11 +532,11 @@ def simulate(
     Returns
     -------
     Sample
-        `images` (n, 128, 128) float32 in e-/s at 0.06" per pixel and AB zeropoint 25.96, with white sky noise of
-        0.006 e-/s; `segmaps` (n, 128, 128) uint8; `catalog` with `id`, `mag` (total, AB), `r_eff` (semi-major
-        half-light radius in pixels), `z`, `morphology`, `segval`, and what only a simulation knows: `truth_bad`
-        ("", "close_blend", "edge" or "artefact"), `truth_flux` (the central galaxy's noise-free light on the
-        stamp, e-/s), `truth_n_neighbours` (detectable or not).
+        `images` (n, 128, 128) float32 in e-/s at 0.06" per pixel and AB zeropoint 25.96, with white sky noise
+        of 0.006 e-/s; `segmaps` (n, 128, 128) uint8; `catalog` with `id`, `morphology`, `mag` (total, AB),
+        `r_eff` (semi-major half-light radius in pixels), `z`, `segval`, and what only a simulation knows:
+        `truth_bad` ("", "close_blend", "edge" or "artefact"), `truth_flux` (the central galaxy's noise-free
+        light on the stamp, e-/s), `truth_n_neighbours` (detectable or not).
 
     Raises
     ------
@@ -580,31 +545,31 @@ def simulate(
 
     Notes
     -----
-    Types, magnitudes and radii follow the CANDELS galaxies in the test blends of Boucaud et al. (2019, MNRAS 491,
-    2481), sample selection in their section 2.1.
+    Types, magnitudes and radii follow the CANDELS galaxies in the test blends of Boucaud et al. (2019, MNRAS
+    491, 2481; sample selection in section 2.1).
     """
+    import joblib
     from astropy.table import Table
     from tqdm import tqdm
 
-    from blendkit.samples import Sample
-
     n = _integer("n", n, 1, MAX_GALAXIES)
-    seed = _integer("seed", seed, 0, 2**63 // MAX_GALAXIES - 2)
-    n_jobs = min(os.cpu_count() or 1, max(n // 16, 1)) if n_jobs is None else _integer("n_jobs", n_jobs, 1, 1024)
+    seed = _integer("seed", seed, 0, MAX_SEED)
+    n_jobs = joblib.cpu_count() if n_jobs is None else _integer("n_jobs", n_jobs, 1, 1024)
 
     images = np.empty((n, SIZE, SIZE), np.float32)
     segmaps = np.empty((n, SIZE, SIZE), np.uint8)
     rows = []
-    stamps = _simulate_all(seed, n, neighbours, min(n_jobs, n))
-    with tqdm(total=n, desc="simulating", unit="galaxy", disable=None if progress else True) as bar:
-        for i, (images[i], segmaps[i], row) in enumerate(stamps):
-            rows.append(row)
-            bar.update()
+    jobs = joblib.Parallel(n_jobs=min(n_jobs, n), return_as="generator")
+    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours) for index in range(n))
+    silent = None if progress else True  # None: silent where nobody watches, in logs and headless notebooks
+    for i, stamp in enumerate(tqdm(stamps, total=n, desc="simulating", unit="galaxy", disable=silent)):
+        images[i], segmaps[i], row = stamp
+        rows.append(row)
     name = f"synthetic, seed {seed}" + ("" if neighbours else ", no neighbours")
     return Sample(images, segmaps, Table(rows=rows), zeropoint=ZEROPOINT, pixel_scale=PIXEL_SCALE, name=name)
 
 
 def _integer(name: str, value: int, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high:,}, not {value!r}.")
+        raise ValueError(f"{name} = {value!r} was given, expected an integer from {low} to {high:,}.")
     return int(value)

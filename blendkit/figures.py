@@ -1,0 +1,893 @@
+"""The paper's figures (Boucaud et al. 2019), one function each, in one style fit for a projector.
+
+Every function returns a matplotlib figure that is already detached from pyplot: as the last expression of a
+notebook cell it shows once, and nothing stays open.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter
+
+from .blending import make_blends, place, render, render_parts
+from .metrics import (
+    CASES,
+    OUTLIER_DMAG,
+    _cases,
+    _floats,
+    _need,
+    _same_length,
+    case_shares,
+    flux_scores,
+    magnitude_scores,
+)
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from matplotlib.figure import Figure
+
+    from .samples import Sample
+
+COLOURS = {
+    "central": "#0072B2",
+    "companion": "#D55E00",
+    "overlap": "#CC79A7",
+    "methods": ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#D55E00", "#000000"),
+}
+"""Okabe and Ito's colour-blind safe palette: central, companion, where both are, and the methods in order."""
+
+CASE_COLOURS = dict(
+    zip(CASES, ("#009E73", COLOURS["central"], COLOURS["companion"], "#F0E442", "#999999"), strict=True)
+)
+
+FIGURE_5_CASES = {"central": ("both", "only central"), "companion": ("both", "only companion")}
+"""Detection cases that count for each galaxy in Figure 5."""
+
+_BLACK, _WHITE = -3.0, 1000.0  # what `stretch` maps to 0 and 1, in units of the noise
+_FAR = 10  # pixels kept from every segment where only noise is wanted
+_EDGE_REACH = 20  # pixels on both sides of a fill's edge
+_MOST_BLENDS = 300
+_WIDTH = 11.5  # inches
+
+
+def style() -> AbstractContextManager:
+    """The look of every figure: colour-blind safe colours, text of at least 12 points, galaxies dark on light sky.
+
+    Returns
+    -------
+    context manager
+        ``with bk.figures.style(): ...`` sets matplotlib's rcParams inside, and puts them back.
+    """
+    return matplotlib.rc_context({
+        "figure.dpi": 100,
+        "figure.titlesize": 16,
+        "figure.titleweight": "bold",
+        "font.family": "DejaVu Sans",
+        "font.size": 12,
+        "axes.titlesize": 13,
+        "axes.labelsize": 13,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": matplotlib.cycler(color=COLOURS["methods"]),
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
+        "legend.frameon": False,
+        "image.cmap": "gray_r",
+        "image.origin": "lower",
+        "image.interpolation": "nearest",
+        "lines.linewidth": 2.0,
+    })  # fmt: skip
+
+
+def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
+    """Pixels as shades, so that sky noise and a galaxy's core are both visible.
+
+    The same flux always gets the same shade, so that pictures can be compared: an inverse hyperbolic sine of the
+    pixel in units of twice the noise, from -3 times the noise (0) to 1,000 times the noise (1).
+
+    Parameters
+    ----------
+    image : array of float, any shape, e-/s
+    noise : float
+        Standard deviation of the sky, e-/s.
+
+    Returns
+    -------
+    array of float32, same shape
+        0 to 1, clipped.
+    """
+    low, high = np.arcsinh(_BLACK / 2), np.arcsinh(_WHITE / 2)
+    shade = (np.arcsinh(np.asarray(image, np.float32) / np.float32(2 * noise)) - low) / (high - low)
+    return np.clip(shade, 0, 1).astype(np.float32)
+
+
+def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None = None, n: int = 4) -> Figure:
+    """Stamps before and after cleaning, with their segmentation (Figure 1).
+
+    Parameters
+    ----------
+    sample, clean : Sample
+        Before, and ``bk.clean(sample)``.
+    ids : sequence of int, optional
+        Galaxies to show. Default: `n` of those that had neighbours, from bright to faint.
+    n : int
+        How many, when no `ids` are given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        An id that is not in the sample, or that cleaning dropped.
+    """
+    ids = _with_neighbours(sample, clean, n) if ids is None else np.atleast_1d(np.asarray(ids))
+    before = sample.index(ids)
+    dropped = ids[~np.isin(ids, np.asarray(clean.catalog["id"]))]
+    if len(dropped):
+        raise ValueError(
+            f"galaxy {dropped[0]} was dropped by cleaning, expected ids that were kept: choose from "
+            "clean.catalog['id'], or see it with rejected_stamps."
+        )
+    after = clean.index(ids)
+    own, noise = sample.own_masks(), _noise(sample)
+    with _canvas(min(_WIDTH, 1.6 + 2.6 * len(ids)), 7.4) as fig:
+        axes = fig.subplots(2, len(ids), squeeze=False)
+        for (top, bottom), b, a in zip(axes.T, before, after, strict=True):
+            _show(top, stretch(sample.images[b], noise))
+            _show(bottom, stretch(clean.images[a], noise))
+            _outline(top, own[b], COLOURS["central"])
+            _outline(top, (sample.segmaps[b] != 0) & ~own[b], COLOURS["companion"])
+            _outline(bottom, own[b], COLOURS["central"])
+            _outline(bottom, sample.images[b] != clean.images[a], COLOURS["companion"], "dotted")
+            row = sample.catalog[b]
+            top.set_title(f"galaxy {row['id']}\n{row['morphology']}, AB {row['mag']:.1f} mag")
+        for ax, label in zip(axes[:, 0], ("before", "after cleaning"), strict=True):
+            ax.set_ylabel(label)
+            _scale_bar(ax, sample)
+        _title(fig, "Cleaning leaves the galaxy in the centre and replaces its neighbours by sky")
+        handles = (
+            Line2D([], [], color=COLOURS["central"], label="segment of the central galaxy"),
+            Line2D([], [], color=COLOURS["companion"], label="segments of neighbours"),
+            Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky"),
+        )
+        fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    return fig
+
+
+def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
+    """Stamps that cleaning dropped, with the reason under each (section 2.1).
+
+    Parameters
+    ----------
+    sample : Sample
+        As it was before cleaning.
+    report : astropy.table.Table
+        ``clean(sample).report``.
+    n : int
+        How many at most; each reason comes up before any comes up again.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One that says so where nothing was dropped.
+
+    Raises
+    ------
+    ValueError
+        Where the report names galaxies that are not in the sample.
+    """
+    _need(report, "The report", "id", "kept", "reason")
+    dropped = report[~np.asarray(report["kept"], bool)]
+    if not len(dropped):
+        with _canvas(_WIDTH, 1.6) as fig:
+            _title(fig, f"Cleaning dropped none of {len(report)} stamps")
+            fig.text(0.5, 0.25, "There is nothing to show here.", ha="center")
+        return fig
+    dropped = dropped[_in_turn(np.asarray(dropped["reason"], str))[:n]]
+    own, noise, rows = sample.own_masks(), _noise(sample), sample.index(dropped["id"])
+    columns = min(4, len(dropped))
+    lines = -(-len(dropped) // columns)
+    with _canvas(max(8, 2.85 * columns), 3.75 * lines + 1) as fig:
+        axes = fig.subplots(lines, columns, squeeze=False).ravel()
+        for ax, row, entry in zip(axes, rows, dropped, strict=False):
+            _show(ax, stretch(sample.images[row], noise))
+            _outline(ax, own[row], COLOURS["central"])
+            _outline(ax, (sample.segmaps[row] != 0) & ~own[row], COLOURS["companion"])
+            ax.set_title(f"galaxy {entry['id']}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12)
+            ax.set_xlabel(textwrap.fill(str(entry["reason"]), 25), fontsize=12)
+        for ax in axes[len(rows) :]:
+            ax.set_axis_off()
+        _scale_bar(axes[0], sample)
+        total = len(report) - int(np.count_nonzero(report["kept"]))
+        shown = "" if len(rows) == total else f"; {len(rows)} of them"
+        _title(fig, f"Cleaning dropped {total} of {len(report)} stamps{shown}, each with the reason")
+        handles = (
+            Line2D([], [], color=COLOURS["central"], label="segment of the central galaxy"),
+            Line2D([], [], color=COLOURS["companion"], label="segments of neighbours"),
+        )
+        fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    return fig
+
+
+def blend_grid(
+    sample: Sample,
+    central: int,
+    companion: int,
+    distances: Sequence[int] = (8, 14, 22, 32),
+    dmags: Sequence[float] = (-1.0, 0.0, 1.0),
+) -> Figure:
+    """The same two galaxies at several distances and magnitude offsets (Figure 2).
+
+    Parameters
+    ----------
+    sample : Sample
+        Cleaned galaxies.
+    central, companion : int
+        Catalogue ids.
+    distances : sequence of int
+        Shifts of the companion to the right, whole pixels.
+    dmags : sequence of float
+        Offsets to the companion's magnitude (`dmag` of a recipe).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        An id that is not in the sample, no distance or no offset, or a shift off the stamp.
+    """
+    distances, dmags = np.atleast_1d(distances), np.atleast_1d(dmags)
+    if not (len(distances) and len(dmags)):
+        raise ValueError(
+            "the grid has no distance or no dmag, expected at least one of each: for example (8, 16) and (0, 1)."
+        )
+    if not (distances == np.rint(distances)).all():
+        raise ValueError(f"distances = {distances.tolist()} were given, expected whole pixels: round them.")
+    dmag, distance = (grid.ravel() for grid in np.meshgrid(dmags, distances, indexing="ij"))
+    blends = make_blends(sample, central, companion, distance.astype(int), 0, dmag)
+    images, masks, _ = render(sample, blends)
+    noise, x0 = _noise(sample), sample.centre[1]
+    window = _window(sample, masks.any(axis=(0, 3)))
+    larger = max(blends["r_eff_central"][0], blends["r_eff_companion"][0])
+    with _canvas(_WIDTH, 2.5 * len(dmags) + 1.9) as fig:
+        axes = fig.subplots(len(dmags), len(distances), squeeze=False)
+        for ax, image, mask, row in zip(axes.ravel(), images, masks, blends, strict=True):
+            _show(ax, stretch(image, noise))
+            _outline(ax, mask[..., 0], COLOURS["central"])
+            _outline(ax, mask[..., 1], COLOURS["companion"], "dashed")
+            ax.set_xlim(*window[1])
+            ax.set_ylim(*window[0])
+            ax.plot(x0, sample.centre[0], "+", color=COLOURS["central"], markersize=9)
+            ax.plot(x0 + row["dx"], sample.centre[0], "x", color=COLOURS["companion"], markersize=8)
+        for ax, pixels in zip(axes[0], distances, strict=True):
+            ax.set_title(
+                f"{pixels:.0f} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff"
+            )
+        for ax, row in zip(axes[:, 0], blends[:: len(distances)], strict=True):
+            ax.set_ylabel(f"companion\nAB {row['mag_companion']:.1f} mag\n(dmag {_signed(row['dmag'])})")
+        _scale_bar(axes[-1, 0], sample)
+        _title(fig, "Two galaxies merge as they come closer, and the fainter one is lost first")
+        _caption(
+            fig,
+            f"Central: galaxy {blends['central'][0]}, AB {blends['mag_central'][0]:.1f} mag (+, full line: its "
+            f"segment). Companion: galaxy {blends['companion'][0]} (×, dashed line).",
+        )
+    return fig
+
+
+def blend_parts(sample: Sample, blends: Table, n: int = 3, fill: str = "sky") -> Figure:
+    """A few blends taken apart: the blend, each galaxy alone, and their masks (section 2.2).
+
+    Parameters
+    ----------
+    sample : Sample
+    blends : astropy.table.Table
+        Recipes; the first `n` are shown.
+    n : int
+    fill : {"sky", "zero"}
+        As for `blendkit.render`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Without blends, or where the sample does not hold their galaxies.
+    """
+    blends = _some(blends)[: max(n, 1)]
+    images, masks, fluxes = render(sample, blends, fill=fill)
+    parts, noise = render_parts(sample, blends, fill=fill), _noise(sample)
+    with _canvas(_WIDTH, 2.75 * len(blends) + 1.5) as fig:
+        axes = fig.subplots(len(blends), 4, squeeze=False)
+        for line, row, image, part, mask, flux in zip(axes, blends, images, parts, masks, fluxes, strict=True):
+            for ax, picture in zip(line, (image, *part), strict=False):
+                _show(ax, stretch(picture, noise))
+            _outline(line[0], mask[..., 0], COLOURS["central"])
+            _outline(line[0], mask[..., 1], COLOURS["companion"])
+            _show(line[3], _mask_picture(mask))
+            line[0].set_ylabel(f"distance {np.hypot(row['dx'], row['dy']):.0f} px")
+            for ax, galaxy, value in zip(line[1:3], ("central", "companion"), flux, strict=True):
+                mag = sample.zeropoint - 2.5 * np.log10(value)
+                ax.set_xlabel(f"{value:.3g} e⁻/s = AB {mag:.1f} mag", color=COLOURS[galaxy])
+            both = mask.all(axis=-1).sum()
+            line[3].set_xlabel(f"{both} px in both" if both else "no overlap")
+        for ax, name in zip(axes[0], ("blend", "central alone", "companion alone", "masks"), strict=True):
+            ax.set_title(name)
+        _scale_bar(axes[0, 0], sample)
+        _title(fig, "A blend is the sum of two galaxies that we know one by one")
+        colours = {"central": "central", "companion": "companion", "both": "overlap"}
+        handles = [Patch(color=COLOURS[colour], label=name) for name, colour in colours.items()]
+        fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    return fig
+
+
+def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
+    """Noise on both sides of the edge of the shifted companion's stamp, under zero fill and sky fill.
+
+    Parameters
+    ----------
+    sample : Sample
+    blends : astropy.table.Table
+        The first 300 that leave part of the frame empty are used.
+
+    Returns
+    -------
+    dict
+        ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: robust standard deviation (1.4826 times
+        the median absolute deviation), e-/s, of pixels at least 10 pixels from both galaxies' segments and at most
+        20 from the edge; inside is where the companion's stamp lies, outside is what was filled. ``n_blends``: how
+        many blends were used.
+
+    Raises
+    ------
+    ValueError
+        Without blends, or where none of them has sky on both sides of an edge.
+    """
+    return _edge_sigmas(_edge_pixels(sample, blends))
+
+
+def fill_step(sample: Sample, blends: Table) -> Figure:
+    """The step that zero fill leaves in the noise, beside sky fill.
+
+    Parameters
+    ----------
+    sample, blends
+        As for `fill_step_sigmas`; the blend with the longest edge is shown.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The same blend twice with the noise stretched hard, and the noise as a function of the distance from the
+        edge, with the numbers of `fill_step_sigmas`.
+
+    Raises
+    ------
+    ValueError
+        As `fill_step_sigmas`.
+    """
+    pixels = _edge_pixels(sample, blends)
+    sigmas = _edge_sigmas(pixels)
+    row = blends[pixels["shown"] : pixels["shown"] + 1]
+    covered = _covered(sample, row[0])
+    reach = 4 * _noise(sample) * np.sqrt(2)
+    names = {"zero": "zero fill (the paper's tools)", "sky": "sky fill (blendkit's default)"}
+    colours = {"zero": COLOURS["companion"], "sky": COLOURS["central"]}
+    with _canvas(_WIDTH, 4.9) as fig:
+        axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.35))
+        for ax, fill in zip(axes, names, strict=False):
+            (image,), _, _ = render(sample, row, fill=fill, masks=False)
+            _show(ax, image, vmin=-reach, vmax=reach)
+            _outline(ax, covered, colours[fill], "dashed")
+            ax.set_title(names[fill])
+            ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s\ndashed: edge of the\ncompanion's stamp")
+        _scale_bar(axes[0], sample)
+        ax = axes[2]
+        bins = np.arange(-_EDGE_REACH, _EDGE_REACH + 1, 2)
+        for fill, marker in zip(names, ("o", "s"), strict=True):
+            profile = [
+                _robust_sigma(pixels[fill][(pixels["offset"] > low) & (pixels["offset"] < low + 2)]) for low in bins[:-1]
+            ]
+            ax.plot(bins[:-1] + 1, profile, marker, color=colours[fill], linestyle="-", markersize=6, label=f"{fill} fill")
+        ax.axvline(0, color="0.4", linestyle="dashed", linewidth=1.5)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - 0.45 * (high - low), high + 0.18 * (high - low))
+        ax.set(xlabel="distance from the edge (pixels)", ylabel="noise σ (e⁻/s)", title="σ on both sides of the edge")
+        ax.legend(loc="upper right", handlelength=1.5, borderaxespad=0)
+        for x, side in ((0.03, "outside"), (0.55, "inside")):
+            numbers = "\n".join(f"{fill}: {sigmas[f'{fill}_{side}']:.4f}" for fill in names)
+            ax.text(x, 0.03, f"{side}\n{numbers}", transform=ax.transAxes)
+        _title(fig, "Zero fill leaves a step in the noise that tells where the companion's stamp was put")
+        _caption(fig, f"σ: {sigmas['n_blends']} blends, pixels at least {_FAR} px from both galaxies' segments.")
+    return fig
+
+
+def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)) -> dict[float, float]:
+    """Noise of a blend for several offsets `dmag` to the companion's magnitude.
+
+    Parameters
+    ----------
+    sample : Sample
+        At least two galaxies; the first 50 are paired with one another.
+    dmags : sequence of float
+
+    Returns
+    -------
+    dict
+        For each dmag the robust standard deviation, e-/s, of pixels at least 10 pixels from both segments.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two galaxies, no dmag, or no sky far from the galaxies.
+    """
+    dmags = np.atleast_1d(dmags).astype(float)
+    if len(sample) < 2 or not len(dmags):
+        raise ValueError(
+            f"{len(sample)} galaxies and {len(dmags)} dmags were given, expected at least two galaxies and one dmag."
+        )
+    ids = np.asarray(sample.catalog["id"])[:50]
+    blends = make_blends(sample, ids, np.roll(ids, 1), 0, 0)
+    parts = render_parts(sample, blends)
+    _, masks, _ = render(sample, blends)
+    empty = np.stack([_far_from(mask.any(axis=-1)) for mask in masks])
+    if not empty.any():
+        raise ValueError(f"no pixel is more than {_FAR} pixels from the galaxies: use larger stamps.")
+    central, companion = parts[:, 0][empty], parts[:, 1][empty]
+    return {float(d): _robust_sigma(central + 10 ** (-0.4 * d) * companion) for d in dmags}
+
+
+def dmag_noise(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)) -> Figure:
+    """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away.
+
+    Parameters
+    ----------
+    sample, dmags
+        As for `dmag_noise_sigmas`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    sigmas = dmag_noise_sigmas(sample, dmags)
+    alone = _noise(sample)
+    low, high = min(sigmas), max(sigmas)
+    curve = np.linspace(low - 0.2, high + 0.2, 100)
+    ids = np.asarray(sample.catalog["id"])[:2]
+    pair = make_blends(sample, *ids, 0, 0, [low, high])
+    images, _, _ = render(sample, pair, masks=False)
+    with _canvas(_WIDTH, 4.7) as fig:
+        axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.35))
+        for ax, image, dmag in zip(axes, images, (low, high), strict=False):
+            _show(ax, image, vmin=-6 * alone, vmax=6 * alone)
+            brighter = "brighter" if dmag < 0 else "fainter"
+            ax.set_title(f"dmag {_signed(dmag)}: companion {abs(dmag):g} mag {brighter}", fontsize=12)
+            ax.set_xlabel(f"shades: −{6 * alone:.3f} to +{6 * alone:.3f} e⁻/s")
+        _scale_bar(axes[0], sample)
+        ax = axes[2]
+        label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
+        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
+        ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
+        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: {alone:.4f}")
+        ax.set_ylim(0, None)
+        ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)")
+        ax.legend(loc="upper right")
+        _title(fig, "A companion made brighter brings more noise than any survey would show")
+    return fig
+
+
+def figure_5_rows(pred: Table, galaxy: str) -> np.ndarray:
+    """Which rows count for a galaxy in Figure 5.
+
+    Parameters
+    ----------
+    pred : astropy.table.Table
+        Predictions; without a column `case` all rows count.
+    galaxy : {"central", "companion"}
+        Central: detection cases "both" and "only central"; companion: "both" and "only companion".
+
+    Returns
+    -------
+    array of bool, shape (n,)
+    """
+    if "case" not in pred.colnames:
+        return np.ones(len(pred), bool)
+    return np.isin(_cases(pred, "The predictions"), FIGURE_5_CASES[galaxy])
+
+
+def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+    """Recovered against isolated magnitude, central and companion x methods (Figure 5).
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        With `flux_central`, `flux_companion` and ``meta["zeropoint"]``.
+    predictions : mapping of str to astropy.table.Table
+        For each method `flux_central` and `flux_companion`, e-/s at the blends' zeropoint, in their order;
+        optionally `case` (see `figure_5_rows`) and ``meta["matching"]``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The four numbers in each panel are `blendkit.metrics.magnitude_scores` of the rows that count; the inset is
+        the histogram of Δmag, recovered minus isolated.
+
+    Raises
+    ------
+    ValueError
+        Without blends or methods, a missing column or zeropoint, lengths that differ, or an unknown case.
+    """
+    _check(blends, predictions, "flux_central", "flux_companion")
+    if "zeropoint" not in blends.meta:
+        raise ValueError('The blends have no zeropoint: set blends.meta["zeropoint"] to the AB zeropoint of the fluxes.')
+    mags = [blends.meta["zeropoint"] - 2.5 * np.log10(_floats(blends[f"flux_{g}"])) for g in FIGURE_5_CASES]
+    limits = np.floor(min(m.min() for m in mags) * 2) / 2, np.ceil(max(m.max() for m in mags) * 2) / 2
+    n = len(predictions)
+    shape, size = ((1, 2), (_WIDTH, 5.9)) if n == 1 else ((2, n), (max(9.5, 4 * n), 9.4))
+    with _canvas(*size) as fig:
+        axes = fig.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+        axes = axes.reshape(2, n)
+        for column, (method, pred) in zip(axes.T, predictions.items(), strict=True):
+            for ax, galaxy in zip(column, FIGURE_5_CASES, strict=True):
+                _recovered_panel(ax, blends, pred, galaxy, limits)
+        for name, ax in zip(predictions, axes[0], strict=True):
+            ax.set_title(name if n > 1 else f"{name}: central galaxy")
+        if n == 1:
+            axes[1, 0].set_title(f"{next(iter(predictions))}: companion")
+            for ax in axes.ravel():
+                ax.set_xlabel("isolated magnitude (AB mag)")
+            axes[0, 0].set_ylabel("recovered magnitude (AB mag)")
+        else:
+            for ax, galaxy in zip(axes[:, 0], ("central", "companion"), strict=True):
+                ax.set_ylabel(f"{galaxy}: recovered (AB mag)")
+            for ax in axes[1]:
+                ax.set_xlabel("isolated magnitude (AB mag)")
+        _title(fig, "Recovered against isolated magnitude: on the line is right, above it too faint")
+        selected = any("case" in pred.colnames for pred in predictions.values())
+        _caption(
+            fig,
+            f"Dashed: ±{OUTLIER_DMAG} mag, outliers lie beyond. Inset: Δmag = recovered − isolated (mag), the end bins "
+            f"hold all beyond. n: blends in the panel of {len(blends):,}"
+            + (" (detected as both or only this galaxy, where the method says so)" if selected else "")
+            + ". "
+            + _matching(predictions),
+        )
+    return fig
+
+
+def detection_split(splits: Mapping[str, Table | tuple[Table, Table]]) -> Figure:
+    """Shares of the detection cases, one bar for each set of blends (section 3.3).
+
+    Parameters
+    ----------
+    splits : mapping of str to table or (blends, predictions)
+        For each label the table that `blendkit.metrics.case_shares` gives, or what it takes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Bars of shares in %, one-sigma errors at each end and in the text.
+
+    Raises
+    ------
+    ValueError
+        Without a bar to draw, or a table without the columns case, share and share_err.
+    """
+    if not splits:
+        raise ValueError('There is no split to draw, expected at least one: give {"label": (blends, predictions)}.')
+    tables = {name: case_shares(*split) if isinstance(split, tuple) else split for name, split in splits.items()}
+    for name, table in tables.items():
+        _need(table, f"The shares of {name!r}", "case", "share", "share_err")
+    with _canvas(_WIDTH, 1.15 * len(tables) + 2.3) as fig:
+        ax = fig.subplots()
+        for y, table in enumerate(tables.values()):
+            _split_bar(ax, y, {row["case"]: (100 * row["share"], 100 * row["share_err"]) for row in table})
+        ax.set_yticks(range(len(tables)), [textwrap.fill(name, 22) for name in tables], fontsize=13)
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(0, 101), ylim=(len(tables) - 0.35, -0.5), xlabel="share of the blends (%)")
+        ax.spines["left"].set_visible(False)
+        handles = [Patch(color=colour, label=case) for case, colour in CASE_COLOURS.items()]
+        fig.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=1.2, columnspacing=1.5)
+        _title(fig, "Which of the two galaxies are detected?")
+    return fig
+
+
+def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+    """Measured over isolated flux for each kind of flux: how much of each galaxy's light it holds (section 3.3).
+
+    Parameters
+    ----------
+    blends, predictions
+        As for `recovered_magnitudes`, for example what `blendkit.deblenders.sep_baselines` gives. All rows count,
+        whatever their detection case.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Boxes: quartiles and median, whiskers from 5 to 95 %. The numbers are `blendkit.metrics.flux_scores`.
+
+    Raises
+    ------
+    ValueError
+        Without blends or methods, a missing column, or lengths that differ.
+    """
+    _check(blends, predictions, "flux_central", "flux_companion")
+    n = len(predictions)
+    with _canvas(_WIDTH, 1.25 * n + 2.5) as fig:
+        axes = fig.subplots(1, 2, sharex=True, sharey=True)
+        for ax, galaxy in zip(axes, FIGURE_5_CASES, strict=True):
+            true = _floats(blends[f"flux_{galaxy}"])
+            for y, pred in enumerate(predictions.values()):
+                _kind_box(ax, y, true, _floats(pred[f"flux_{galaxy}"]), COLOURS[galaxy])
+            ax.axvline(1, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
+            ax.set(title=galaxy, xscale="log", xlim=(0.15, 8), ylim=(n - 0.4, -0.75))
+            ax.set_xlabel("measured / isolated flux (ratio, no unit)")
+            ax.xaxis.set_major_locator(FixedLocator((0.2, 0.5, 1, 2, 5)))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        axes[0].set_yticks(range(n), [textwrap.fill(name, 16) for name in predictions], fontsize=13)
+        for ax in axes:
+            ax.tick_params(axis="y", length=0)
+            ax.spines["left"].set_visible(False)
+        _title(fig, "Each kind of flux beside the truth: 1 holds all of the galaxy's light and nothing else")
+        _caption(
+            fig,
+            "Boxes: quartiles and median; whiskers: 5 to 95 %. Errors are |measured / isolated − 1|: their median and "
+            "their mean (MAPE). " + _matching(predictions),
+        )
+    return fig
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[Figure]:
+    """A figure in this module's style. It is made by pyplot, without which notebooks show no picture, and leaves it at once."""
+    with style():
+        fig = plt.figure(figsize=(width, height), layout="constrained")
+        plt.close(fig)
+        yield fig
+        fig.draw_without_rendering()  # ticks are made at the first drawing: they get this style, too
+
+
+def _title(fig, text):
+    fig.suptitle(textwrap.fill(text, int(8.2 * fig.get_figwidth())))
+
+
+def _caption(fig, text):
+    fig.supxlabel(textwrap.fill(text, int(10.6 * fig.get_figwidth())), fontsize=12, color="0.25")
+
+
+def _show(ax, picture, vmin=0, vmax=1):
+    ax.imshow(picture, vmin=vmin, vmax=vmax)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="0.5")
+
+
+def _outline(ax, mask, colour, line="solid"):
+    if mask.any() and not mask.all():
+        ax.contour(mask, levels=[0.5], colors=[colour], linestyles=[line], linewidths=1.8)
+
+
+def _scale_bar(ax, sample):
+    """A bar of about a quarter of the picture, labelled in arcseconds."""
+    x0, x1 = ax.get_xlim()
+    y0, y1 = ax.get_ylim()
+    lengths = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
+    arcsec = lengths[np.argmin(np.abs(lengths - (x1 - x0) * sample.pixel_scale / 4))]
+    left, y = x0 + 0.06 * (x1 - x0), y0 + 0.06 * (y1 - y0)
+    ax.plot([left, left + arcsec / sample.pixel_scale], [y, y], color="black", linewidth=3, solid_capstyle="butt")
+    box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
+    ax.text(left, y + 0.03 * (y1 - y0), f"{arcsec:g}″", va="bottom", bbox=box)
+
+
+def _mask_picture(mask):
+    """Masks (ny, nx, 2) as colours (ny, nx, 3)."""
+    palette = np.array([(1, 1, 1), *(to_rgb(COLOURS[c]) for c in ("central", "companion", "overlap"))])
+    return palette[mask[..., 0] + 2 * mask[..., 1].astype(int)]
+
+
+def _window(sample, used, margin=6):
+    """Limits in y and x of a window that holds all that is used, in the stamps' own proportions."""
+    limits = []
+    for axis, size in enumerate(used.shape):
+        places = np.flatnonzero(used.any(axis=1 - axis))
+        limits.append((max(places[0] - margin, 0) - 0.5, min(places[-1] + margin, size - 1) + 0.5))
+    return limits
+
+
+def _signed(value):
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
+def _some(blends):
+    if not len(blends):
+        raise ValueError("there are no blends to draw, expected at least one: make them with draw_blends or make_blends.")
+    return blends
+
+
+def _check(blends, predictions, *columns):
+    _some(blends)
+    if not predictions:
+        raise ValueError('There is no prediction to draw, expected at least one: give {"name": table}.')
+    _need(blends, "The blends", *columns)
+    for method, pred in predictions.items():
+        name = f"The predictions of {method!r}"
+        _need(pred, name, *columns)
+        _same_length(blends, pred, name)
+
+
+def _matching(predictions):
+    """How positions were matched, each sentence once."""
+    said = {}
+    for method, pred in predictions.items():
+        said.setdefault(str(pred.meta.get("matching", "not stated")).rstrip("."), []).append(method)
+    if len(said) == 1:
+        return f"Positions: {next(iter(said))}."
+    return "Positions: " + "; ".join(f"{', '.join(methods)}: {text}" for text, methods in said.items()) + "."
+
+
+def _with_neighbours(sample, clean, n):
+    """Ids of galaxies that were kept and had neighbours, evenly from bright to faint."""
+    before = sample[sample.index(clean.catalog["id"])]
+    own = before.own_masks()
+    crowded = np.flatnonzero(((before.segmaps != 0) & ~own).any(axis=(1, 2)))
+    if not len(crowded):
+        crowded = np.arange(len(before))
+    crowded = crowded[np.argsort(np.asarray(before.catalog["mag"], float)[crowded], kind="stable")]
+    count = min(max(n, 1), len(crowded))
+    picks = np.rint((np.arange(count) + 0.5) * len(crowded) / count - 0.5).astype(int)
+    return np.asarray(before.catalog["id"])[crowded[picks]]
+
+
+def _in_turn(reasons):
+    """Positions, so that each reason comes up once before any comes up again."""
+    turn = np.array([np.count_nonzero(reasons[:i] == reason) for i, reason in enumerate(reasons)])
+    return np.argsort(turn, kind="stable")
+
+
+def _robust_sigma(values):
+    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else np.nan
+
+
+def _noise(sample):
+    """Standard deviation of a sample's sky, e-/s."""
+    sigma = _robust_sigma(sample.sky[:16].ravel())
+    return sigma if sigma > 0 else 0.006
+
+
+def _far_from(used):
+    """Where only noise is: pixels more than `_FAR` from every segment."""
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(~used) > _FAR if used.any() else np.ones(used.shape, bool)
+
+
+def _covered(sample, row):
+    """Where the companion's stamp lies on the frame of one blend."""
+    covered = np.zeros(sample.images.shape[1:], bool)
+    orient = row["orient_companion"] if "orient_companion" in row.colnames else 0
+    place(covered, np.ones_like(covered), int(orient), int(row["dy"]), int(row["dx"]), np.zeros_like(covered))
+    return covered
+
+
+def _edge_pixels(sample, blends):
+    """Empty pixels near the edge of the companion's stamp: signed distance (inside > 0) and value under each fill."""
+    from scipy.ndimage import distance_transform_edt
+
+    shifted = np.flatnonzero(np.asarray(_some(blends)["dx"]) | np.asarray(blends["dy"]))[:_MOST_BLENDS]
+    if not len(shifted):
+        raise ValueError("none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0.")
+    used = blends[shifted]
+    images, masks, _ = render(sample, used, fill="zero")
+    images = {"zero": images, "sky": render(sample, used, masks=False)[0]}
+    offsets, near = np.empty(masks.shape[:3]), np.empty(masks.shape[:3], bool)
+    for row, mask, offset, where in zip(used, masks, offsets, near, strict=True):
+        covered = _covered(sample, row)
+        offset[:] = np.where(covered, distance_transform_edt(covered) - 0.5, 0.5 - distance_transform_edt(~covered))
+        where[:] = _far_from(mask.any(axis=-1)) & (np.abs(offset) < _EDGE_REACH)
+        where[[0, -1]] = where[:, [0, -1]] = False  # a turn of the central galaxy leaves its own edge there
+    if not ((offsets[near] > 0).any() and (offsets[near] < 0).any()):
+        raise ValueError(
+            f"the {len(used)} shifted blends have no sky on both sides of an edge: give more blends or larger stamps."
+        )
+    outside = np.count_nonzero(near & (offsets < 0), axis=(1, 2))
+    return {
+        "offset": offsets[near],
+        "n_blends": int(np.count_nonzero(near.any(axis=(1, 2)))),
+        "shown": int(shifted[outside.argmax()]),
+        **{fill: stack[near].astype(float) for fill, stack in images.items()},
+    }
+
+
+def _edge_sigmas(pixels):
+    inside = pixels["offset"] > 0
+    sides = {"inside": inside, "outside": ~inside}
+    sigmas = {f"{f}_{s}": _robust_sigma(pixels[f][where]) for f in ("zero", "sky") for s, where in sides.items()}
+    return sigmas | {"n_blends": pixels["n_blends"]}
+
+
+def _recovered_panel(ax, blends, pred, galaxy, limits):
+    rows, colour = figure_5_rows(pred, galaxy), COLOURS[galaxy]
+    zeropoint = blends.meta["zeropoint"]
+    true = zeropoint - 2.5 * np.log10(_floats(blends[f"flux_{galaxy}"])[rows])
+    flux = _floats(pred[f"flux_{galaxy}"])[rows]
+    flux[~(flux > 0)] = np.nan
+    measured = zeropoint - 2.5 * np.log10(flux)
+    got = magnitude_scores(true, measured)
+    low, high = limits
+    size, alpha = (14, 0.6) if len(true) < 500 else (6, 0.25)
+    ax.plot(true, measured, ".", color=colour, markersize=size**0.5 * 1.5, alpha=alpha, markeredgewidth=0, rasterized=True)
+    ax.plot(limits, limits, color="black", linewidth=1.5)
+    for shift in (-OUTLIER_DMAG, OUTLIER_DMAG):
+        ax.plot(limits, np.add(limits, shift), color="black", linewidth=1, linestyle="dashed")
+    ax.set(xlim=limits, ylim=(low - 1.5, high + 2.5))
+    ax.xaxis.set_major_locator(MultipleLocator(1))
+    ax.yaxis.set_major_locator(MultipleLocator(2))
+    failed = f", {got['failed']:,} failed" if got["failed"] else ""
+    ax.text(
+        0.03, 0.98,
+        f"n {got['n']:,}{failed}\nbias {got['bias']:.3f} mag\nscatter {got['scatter']:.3f} mag\n"
+        f"outliers {100 * got['outliers']:.2f} %\nMAPE {got['mape']:.2f} %",
+        transform=ax.transAxes, va="top", bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2},
+    )  # fmt: skip
+    inset = ax.inset_axes((0.56, 0.13, 0.42, 0.25))
+    dmag = (measured - true)[np.isfinite(measured)]
+    inset.hist(np.clip(dmag, -1.49, 1.49), bins=np.linspace(-1.5, 1.5, 31), color=colour)
+    inset.axvline(0, color="black", linewidth=1)
+    inset.set(xlim=(-1.5, 1.5), xticks=(-1, 0, 1), yticks=[])
+    inset.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x)))
+    inset.spines["left"].set_visible(False)
+    inset.patch.set_alpha(0.8)
+    inset.set_title("Δmag (mag)", fontsize=12, pad=2)
+
+
+def _split_bar(ax, y, shares):
+    left, small = 0.0, []
+    for case, colour in CASE_COLOURS.items():
+        share, error = shares.get(case, (0.0, np.nan))
+        if not share > 0:
+            continue
+        ax.barh(y, share, left=left, height=0.5, color=colour, edgecolor="white")
+        text = f"{share:.1f}" + (f" ± {error:.1f}" if np.isfinite(error) else "") + " %"
+        if np.isfinite(error):
+            ax.errorbar(left + share, y, xerr=error, color="black", capsize=4, linewidth=1.8)
+        if share > 16:
+            dark = case in ("both", "only central", "only companion")
+            ax.text(left + share / 2, y, text, ha="center", va="center", color="white" if dark else "black", weight="bold")
+        else:
+            small.append(f"{case} {text}")
+        left += share
+    ax.text(100, y + 0.29, ",  ".join(small), ha="right", va="top")
+
+
+def _kind_box(ax, y, true, measured, colour):
+    got = flux_scores(true, measured)
+    ratio = measured / true
+    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if len(ratio):
+        ax.boxplot(
+            [ratio], positions=[y], orientation="horizontal", widths=0.4, whis=(5, 95), showfliers=False,
+            manage_ticks=False, patch_artist=True, boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": "black"},
+            medianprops={"color": "black", "linewidth": 3}, whiskerprops={"linewidth": 2},
+        )  # fmt: skip
+    failed = f", {got['failed']:,} failed" if got["failed"] else ""
+    ax.text(
+        0.01, y - 0.3, f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n {got['n']:,}{failed})",
+        transform=ax.get_yaxis_transform(), va="bottom",
+    )  # fmt: skip
