@@ -5,6 +5,8 @@
 
 from importlib import import_module
 
+from .preflight import preflight, profile
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -16,14 +18,12 @@ _HOME = {
     "make_blends": "blending",
     "render": "blending",
     "export": "blending",
-    "preflight": "preflight",
-    "profile": "preflight",
     "BlendExplorer": "widgets",
     "StampInspector": "widgets",
 }
 _MODULES = ("blending", "cleaning", "deblenders", "figures", "metrics", "photometry", "samples", "simulate", "widgets")
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [*_HOME, *_MODULES, "preflight", "profile"]
 
 
 def __getattr__(name):

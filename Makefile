@@ -1,0 +1,49 @@
+# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make test` checks everything.
+
+PYTHON ?= python3
+SAMPLE ?= synthetic
+PROFILE ?= quick
+SEED ?= 42
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: tutorial lab test bench clean install
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper)"
+	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make test       everything that the continuous integration runs"
+	@echo "make bench      timings, as ratios against a reference"
+	@echo "make clean      remove results, caches and the environment; downloads and simulated galaxies in data/ stay"
+
+tutorial: $(READY)
+	@$(BIN)/python -m blendkit.runner --sample "$(SAMPLE)" --profile "$(PROFILE)" --seed "$(SEED)" --results results
+
+lab: $(READY)
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest
+
+bench: $(READY)
+	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+install: $(READY)
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11, 3.12 or 3.13, for example with 'sudo apt install python3 python3-venv'."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "blendkit needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) -V 2>&1): try 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: install it, for example with 'sudo apt install python3-venv'."; exit 1; }
+	@echo "Installing into $(VENV) (about 3 GB, once; a few minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || { echo "The installation failed (see above): check the network, then type 'make $(MAKECMDGOALS)' again."; exit 1; }
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
