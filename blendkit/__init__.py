@@ -18,10 +18,22 @@ _HOME = {
     "make_blends": "blending",
     "render": "blending",
     "export": "blending",
+    "write_numbers": "numbers",
     "BlendExplorer": "widgets",
     "StampInspector": "widgets",
 }
-_MODULES = ("blending", "cleaning", "deblenders", "figures", "metrics", "photometry", "samples", "simulate", "widgets")
+_MODULES = (
+    "blending",
+    "cleaning",
+    "deblenders",
+    "figures",
+    "metrics",
+    "photometry",
+    "samples",
+    "scoreboard",
+    "simulate",
+    "widgets",
+)
 
 __all__ = [*_HOME, *_MODULES, "preflight", "profile"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -118,9 +117,7 @@ def draw_blends(
     return blends
 
 
-def make_blends(
-    sample: Sample, central, companion, dx, dy, dmag=0.0, orient_central=0, orient_companion=0
-) -> Table:
+def make_blends(sample: Sample, central, companion, dx, dy, dmag=0.0, orient_central=0, orient_companion=0) -> Table:
     """A table of recipes for blends that you choose yourself.
 
     Parameters
@@ -151,7 +148,9 @@ def make_blends(
     """
     from astropy.table import Table
 
-    columns = np.broadcast_arrays(*map(np.atleast_1d, (central, companion, dx, dy, dmag, orient_central, orient_companion)))
+    columns = np.broadcast_arrays(
+        *map(np.atleast_1d, (central, companion, dx, dy, dmag, orient_central, orient_companion))
+    )
     names = ("central", "companion", "dx", "dy", "dmag", "orient_central", "orient_companion")
     blends = Table({
         name: column.astype(float if name == "dmag" else np.int64) for name, column in zip(names, columns, strict=True)
@@ -171,7 +170,11 @@ def make_blends(
     for name in ("distance", "delta_mag", "inside", "mag_central", "mag_companion", "r_eff_central", "r_eff_companion",
                  "flux_central", "flux_companion"):  # fmt: skip
         blends[name].info.format = ".3f"
-    blends.meta = {"fingerprint": dict(sample.fingerprints), "zeropoint": float(sample.zeropoint), "sky": sky_print(sample)}
+    blends.meta = {
+        "fingerprint": dict(sample.fingerprints),
+        "zeropoint": float(sample.zeropoint),
+        "sky": sample.sky_fingerprint,
+    }
     return blends
 
 
@@ -180,7 +183,7 @@ def true_fluxes(sample: Sample) -> np.ndarray:
     if "flux_auto" in sample.catalog.colnames:
         return np.asarray(sample.catalog["flux_auto"], float)
     warnings.warn(
-        f"the sample {sample.name!r} has no flux_auto, so fluxes come from its catalogue magnitudes: run bk.clean first.",
+        f"the sample {sample.name!r} has no flux_auto, so its catalogue magnitudes give the fluxes: run bk.clean first.",
         stacklevel=3,
     )
     return 10 ** (-0.4 * (np.asarray(sample.catalog["mag"], float) - sample.zeropoint))
@@ -235,7 +238,9 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
     _check_fingerprint(sample, blends, fill)
     parts = np.empty((len(blends), 2, *sample.images.shape[1:]), np.float32)
     bank = _bank(sample, fill)
-    for part, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(parts, _recipe(sample, blends, rows), strict=True):
+    for part, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(
+        parts, _recipe(sample, blends, rows), strict=True
+    ):
         place(part[0], sample.images[c], turn_c, 0, 0, bank[sky_c])
         place(part[1], sample.images[k], turn_k, dy, dx, bank[sky_k])
         if scale != 1:
@@ -244,7 +249,13 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
 
 
 def export(
-    sample: Sample, blends: Table, folder: str | os.PathLike, *, prefix: str = "test", fill: str = "sky", batch: int = 256
+    sample: Sample,
+    blends: Table,
+    folder: str | os.PathLike,
+    *,
+    prefix: str = "test",
+    fill: str = "sky",
+    batch: int = 256,
 ) -> Path:
     """Write blends as plain pixels, under the file names of the paper's own tool (candels-blender).
 
@@ -384,13 +395,6 @@ def sky_rows(blends: Table, size: int) -> tuple[np.ndarray, np.ndarray]:
     return (first + size // 2) % size, first
 
 
-def sky_print(sample: Sample) -> str:
-    """A digest of the sample's sky bank."""
-    from .samples import _digest
-
-    return _digest(sample.sky)
-
-
 def _column(blends, name):
     """A column of the recipe; the optional ones default to zero."""
     return np.asarray(blends[name]) if name in blends.colnames else np.zeros(len(blends), int)
@@ -407,7 +411,9 @@ def _render_images(sample, blends, rows, fill):
     stamps, bank = sample.images, _bank(sample, fill)
     out = np.empty((len(blends), *stamps.shape[1:]), np.float32)
     first, second = np.empty((2, *stamps.shape[1:]), np.float32)
-    for image, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(out, _recipe(sample, blends, rows), strict=True):
+    for image, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(
+        out, _recipe(sample, blends, rows), strict=True
+    ):
         central = stamps[c]
         if turn_c:
             place(first, central, turn_c, 0, 0, bank[sky_c])
@@ -420,25 +426,35 @@ def _render_images(sample, blends, rows, fill):
 
 
 def _render_masks(sample, blends, rows):
-    segmaps, (y, x) = sample.segmaps, sample.centre
-    out = np.empty((len(blends), *segmaps.shape[1:], 2), bool)
-    pairs = out.view(np.uint16)[..., 0]  # both masks of a pixel are written at once
-    low, high = (np.uint16(w) for w in ((1, 256) if sys.byteorder == "little" else (256, 1)))
-    own = {
-        row: np.multiply(segmaps[row] == segmaps[row, y, x], low + high)
-        for row in np.unique(np.concatenate([rows["central"], rows["companion"]])).tolist()
-    }
-    turned_central, second, nothing = np.zeros((3, *segmaps.shape[1:]), np.uint16)
-    for pair, (c, k, dy, dx, turn_c, turn_k, *_) in zip(pairs, _recipe(sample, blends, rows), strict=True):
-        first = own[c]
-        if turn_c:
-            place(turned_central, first, turn_c, 0, 0, nothing)
-            first = turned_central
-        place(second, own[k], turn_k, dy, dx, nothing)
-        second &= high
-        np.bitwise_and(first, low, out=pair)
-        pair |= second
+    ny, nx = sample.segmaps.shape[1:]
+    out = np.zeros((len(blends), ny, nx, 2), bool)
+    used = np.unique(np.concatenate([rows["central"], rows["companion"]]))
+    own = {row: _own_segment(sample, row) for row in used.tolist()}
+    for pair, (c, k, dy, dx, turn_c, turn_k, *_) in zip(out, _recipe(sample, blends, rows), strict=True):
+        _place_segment(pair[..., 0], *own[c], turn_c, 0, 0)
+        _place_segment(pair[..., 1], *own[k], turn_k, dy, dx)
     return out
+
+
+def _own_segment(sample, row):
+    """A galaxy's own pixels, and how far they reach from the centre pixel along either axis, however it is turned."""
+    segmap, centre = sample.segmaps[row], sample.centre
+    own = segmap == segmap[centre]
+    reach = max(
+        np.abs(np.flatnonzero(own.any(axis=1 - axis)) - middle).max() for axis, middle in enumerate(centre)
+    )
+    return own, int(reach)
+
+
+def _place_segment(target, own, reach, orient, dy, dx):
+    """As `place`, into an empty mask, touching only the square that the segment can reach."""
+    view, y, x = turned(own, orient) if orient else (own, 0, 0)
+    y, x = y + dy, x + dx
+    middle_y, middle_x = own.shape[0] // 2 + dy, own.shape[1] // 2 + dx
+    top, left = max(y, 0, middle_y - reach), max(x, 0, middle_x - reach)
+    bottom = max(top, min(y + view.shape[0], target.shape[0], middle_y + reach + 1))
+    right = max(left, min(x + view.shape[1], target.shape[1], middle_x + reach + 1))
+    target[top:bottom, left:right] = view[top - y : bottom - y, left - x : right - x]
 
 
 def _bank(sample, fill):
@@ -466,7 +482,9 @@ def _check_recipe(sample, blends):
         if len(orient) and (orient.dtype.kind not in "iu" or orient.min() < 0 or orient.max() > 7):
             raise ValueError(f"{name} runs from {orient.min()} to {orient.max()}, expected whole numbers from 0 to 7.")
         if ny != nx and np.isin(orient, (1, 3, 4, 6)).any():
-            raise ValueError(f"{name} holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.")
+            raise ValueError(
+                f"{name} holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7."
+            )
     if not np.isfinite(_column(blends, "dmag")).all():
         raise ValueError("dmag holds NaN or infinite values, expected finite magnitudes: correct these rows.")
     return {galaxy: sample.index(blends[galaxy]) for galaxy in ("central", "companion")}
@@ -481,15 +499,15 @@ def _check_fingerprint(sample, blends, fill):
     different = [i for i in used if expected.get(i) != here[i]]
     if different:
         raise ValueError(
-            f"{len(different)} of the {len(used)} galaxies of these blends have other pixels, labels or fluxes in the sample "
-            f"{sample.name!r} (first id {different[0]}): use the sample that the blends were drawn from."
+            f"{len(different)} of the {len(used)} galaxies of these blends have other pixels, labels or fluxes in "
+            f"the sample {sample.name!r} (first id {different[0]}): use the sample that the blends were drawn from."
         )
     if blends.meta.get("zeropoint", sample.zeropoint) != sample.zeropoint:
         raise ValueError(
-            f"the blends were drawn at zeropoint {blends.meta['zeropoint']}, the sample has {sample.zeropoint}: use the "
-            "sample that they were drawn from."
+            f"the blends were drawn at zeropoint {blends.meta['zeropoint']}, the sample has {sample.zeropoint}: "
+            "use the sample that they were drawn from."
         )
-    if fill == "sky" and blends.meta.get("sky", sky_print(sample)) != sky_print(sample):
+    if fill == "sky" and blends.meta.get("sky", sample.sky_fingerprint) != sample.sky_fingerprint:
         raise ValueError(
             f"the blends were drawn with another sky than that of the sample {sample.name!r}: use the sample that they "
             "were drawn from, or fill='zero'."
@@ -539,8 +557,8 @@ def _draw_shifts(radius, low, high, shape, rng):
         if not len(todo):
             return dx, dy
     raise ValueError(
-        f"{len(todo)} blends find no place on the stamp: {low} times an effective radius of {radius[todo].max():.0f} pixels "
-        f"is more than {limit_x} pixels; lower separation or drop the largest galaxies."
+        f"{len(todo)} blends find no place on the stamp: {low} times an effective radius of {radius[todo].max():.0f} "
+        f"pixels is more than {limit_x} pixels; lower separation or drop the largest galaxies."
     )
 
 

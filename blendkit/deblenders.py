@@ -93,9 +93,7 @@ def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | 
     return {LABELS[kind]: table for kind, table in tables.items()}
 
 
-def match_positions(
-    found: Detections, centre: tuple[int, int], dx: int, dy: int, r_central: float
-) -> tuple[int, int]:
+def match_positions(found: Detections, centre: tuple[int, int], dx: int, dy: int, r_central: float) -> tuple[int, int]:
     """Which detections are the central galaxy and the companion, both true positions known (section 3.3).
 
     Parameters
@@ -178,7 +176,7 @@ def _tables(images, truth, kinds, masks, n_jobs):
     else:
         if len(truth) != n:
             raise ValueError(
-                f"there are {n} images and {len(truth)} rows of truth, expected one row per image: give the same slice of both."
+                f"there are {n} images and {len(truth)} rows of truth, expected one each: give the same slice of both."
             )
         positions = list(zip(*(np.asarray(truth[c]).tolist() for c in ("dx", "dy", "r_eff_central")), strict=True))
         matching = "true positions of both galaxies known (paper, section 3.3)"
@@ -187,12 +185,13 @@ def _tables(images, truth, kinds, masks, n_jobs):
     tables = {}
     for k, kind in enumerate(kinds):
         fluxes = np.array([row["fluxes"][k] for row in rows]).reshape(n, 2)
+        meta = {"method": LABELS[kind], "matching": matching, "failed": sum(row["failed"] for row in rows)}
         tables[kind] = Table({
             "flux_central": fluxes[:, 0],
             "flux_companion": fluxes[:, 1],
             "n_detected": np.array([row["n_detected"] for row in rows], int),
             "case": np.array([row["case"] for row in rows], "U14"),
-        }, meta={"method": LABELS[kind], "matching": matching, "failed": sum(row["failed"] for row in rows)})  # fmt: skip
+        }, meta=meta)  # fmt: skip
         if masks:
             tables[kind]["masks"] = np.array([row["masks"] for row in rows]).reshape(n, *images.shape[1:], 2)
     return tables

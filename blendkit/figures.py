@@ -56,12 +56,12 @@ FIGURE_5_CASES = {"central": ("both", "only central"), "companion": ("both", "on
 _BLACK, _WHITE = -3.0, 1000.0  # what `stretch` maps to 0 and 1, in units of the noise
 _FAR = 10  # pixels kept from every segment where only noise is wanted
 _EDGE_REACH = 20  # pixels on both sides of a fill's edge
-_MOST_BLENDS = 300
+_MOST_BLENDS = 200
 _WIDTH = 11.5  # inches
 
 
 def style() -> AbstractContextManager:
-    """The look of every figure: colour-blind safe colours, text of at least 12 points, galaxies dark on light sky.
+    """The look of every figure: colour-blind safe, text of at least 12 points, galaxies dark on light sky.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def style() -> AbstractContextManager:
 def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
     """Pixels as shades, so that sky noise and a galaxy's core are both visible.
 
-    The same flux always gets the same shade, so that pictures can be compared: an inverse hyperbolic sine of the
-    pixel in units of twice the noise, from -3 times the noise (0) to 1,000 times the noise (1).
+    The same flux always gets the same shade, so that pictures can be compared: an inverse hyperbolic sine of
+    the pixel in units of twice the noise, from -3 times the noise (0) to 1,000 times the noise (1).
 
     Parameters
     ----------
@@ -112,7 +112,9 @@ def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
     return np.clip(shade, 0, 1).astype(np.float32)
 
 
-def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None = None, n: int = 4) -> Figure:
+def stamps_before_after(
+    sample: Sample, clean: Sample, ids: Sequence[int] | None = None, n: int = 4
+) -> Figure:
     """Stamps before and after cleaning, with their segmentation (Figure 1).
 
     Parameters
@@ -143,7 +145,7 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
         )
     after = clean.index(ids)
     own, noise = sample.own_masks(), _noise(sample)
-    with _canvas(min(_WIDTH, 1.6 + 2.6 * len(ids)), 7.4) as fig:
+    with _canvas(*_size(2, len(ids), extra=1.75)) as fig:
         axes = fig.subplots(2, len(ids), squeeze=False)
         for (top, bottom), b, a in zip(axes.T, before, after, strict=True):
             _show(top, stretch(sample.images[b], noise))
@@ -198,16 +200,22 @@ def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
         return fig
     dropped = dropped[_in_turn(np.asarray(dropped["reason"], str))[:n]]
     own, noise, rows = sample.own_masks(), _noise(sample), sample.index(dropped["id"])
+    reasons = [textwrap.fill(str(reason), 25) for reason in dropped["reason"]]
     columns = min(4, len(dropped))
     lines = -(-len(dropped) // columns)
-    with _canvas(max(8, 2.85 * columns), 3.75 * lines + 1) as fig:
+    tallest = [
+        max(r.count("\n") + 1 for r in reasons[i : i + columns]) for i in range(0, len(reasons), columns)
+    ]
+    with _canvas(*_size(lines, columns, extra=1 + 0.45 * lines + 0.2 * sum(tallest))) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).ravel()
-        for ax, row, entry in zip(axes, rows, dropped, strict=False):
+        for ax, row, reason in zip(axes, rows, reasons, strict=False):
             _show(ax, stretch(sample.images[row], noise))
             _outline(ax, own[row], COLOURS["central"])
             _outline(ax, (sample.segmaps[row] != 0) & ~own[row], COLOURS["companion"])
-            ax.set_title(f"galaxy {entry['id']}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12)
-            ax.set_xlabel(textwrap.fill(str(entry["reason"]), 25), fontsize=12)
+            ax.set_title(
+                f"galaxy {sample.catalog['id'][row]}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12
+            )
+            ax.set_xlabel(reason, fontsize=12)
         for ax in axes[len(rows) :]:
             ax.set_axis_off()
         _scale_bar(axes[0], sample)
@@ -251,20 +259,22 @@ def blend_grid(
     ValueError
         An id that is not in the sample, no distance or no offset, or a shift off the stamp.
     """
-    distances, dmags = np.atleast_1d(distances), np.atleast_1d(dmags)
+    distances, dmags = np.atleast_1d(distances), np.atleast_1d(dmags).astype(float)
     if not (len(distances) and len(dmags)):
         raise ValueError(
-            "the grid has no distance or no dmag, expected at least one of each: for example (8, 16) and (0, 1)."
+            "the grid has no distance or no dmag, expected at least one of each: (8, 16) and (0, 1), say."
         )
     if not (distances == np.rint(distances)).all():
         raise ValueError(f"distances = {distances.tolist()} were given, expected whole pixels: round them.")
+    distances = distances.astype(int)
     dmag, distance = (grid.ravel() for grid in np.meshgrid(dmags, distances, indexing="ij"))
-    blends = make_blends(sample, central, companion, distance.astype(int), 0, dmag)
+    blends = make_blends(sample, central, companion, distance, 0, dmag)
     images, masks, _ = render(sample, blends)
     noise, x0 = _noise(sample), sample.centre[1]
-    window = _window(sample, masks.any(axis=(0, 3)))
+    window = _window(masks.any(axis=(0, 3)))
+    aspect = np.ptp(window[0]) / np.ptp(window[1])
     larger = max(blends["r_eff_central"][0], blends["r_eff_companion"][0])
-    with _canvas(_WIDTH, 2.5 * len(dmags) + 1.9) as fig:
+    with _canvas(*_size(len(dmags), len(distances), extra=1.6, aspect=aspect)) as fig:
         axes = fig.subplots(len(dmags), len(distances), squeeze=False)
         for ax, image, mask, row in zip(axes.ravel(), images, masks, blends, strict=True):
             _show(ax, stretch(image, noise))
@@ -276,16 +286,16 @@ def blend_grid(
             ax.plot(x0 + row["dx"], sample.centre[0], "x", color=COLOURS["companion"], markersize=8)
         for ax, pixels in zip(axes[0], distances, strict=True):
             ax.set_title(
-                f"{pixels:.0f} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff"
+                f"{pixels} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff"
             )
         for ax, row in zip(axes[:, 0], blends[:: len(distances)], strict=True):
             ax.set_ylabel(f"companion\nAB {row['mag_companion']:.1f} mag\n(dmag {_signed(row['dmag'])})")
-        _scale_bar(axes[-1, 0], sample)
-        _title(fig, "Two galaxies merge as they come closer, and the fainter one is lost first")
+        _scale_bar(axes[-1, -1], sample, right=True)
+        _title(fig, "The closer the two and the fainter the companion, the harder to tell them apart")
         _caption(
             fig,
-            f"Central: galaxy {blends['central'][0]}, AB {blends['mag_central'][0]:.1f} mag (+, full line: its "
-            f"segment). Companion: galaxy {blends['companion'][0]} (×, dashed line).",
+            f"Central: galaxy {blends['central'][0]}, AB {blends['mag_central'][0]:.1f} mag "
+            f"(+, full line: its segment). Companion: galaxy {blends['companion'][0]} (×, dashed line).",
         )
     return fig
 
@@ -314,20 +324,26 @@ def blend_parts(sample: Sample, blends: Table, n: int = 3, fill: str = "sky") ->
     blends = _some(blends)[: max(n, 1)]
     images, masks, fluxes = render(sample, blends, fill=fill)
     parts, noise = render_parts(sample, blends, fill=fill), _noise(sample)
-    with _canvas(_WIDTH, 2.75 * len(blends) + 1.5) as fig:
+    window = _window(masks.any(axis=(0, 3)), square=True)
+    with _canvas(*_size(len(blends), 4, extra=1.3 + 0.3 * len(blends))) as fig:
         axes = fig.subplots(len(blends), 4, squeeze=False)
-        for line, row, image, part, mask, flux in zip(axes, blends, images, parts, masks, fluxes, strict=True):
+        for line, row, image, part, mask, flux in zip(
+            axes, blends, images, parts, masks, fluxes, strict=True
+        ):
             for ax, picture in zip(line, (image, *part), strict=False):
                 _show(ax, stretch(picture, noise))
             _outline(line[0], mask[..., 0], COLOURS["central"])
             _outline(line[0], mask[..., 1], COLOURS["companion"])
             _show(line[3], _mask_picture(mask))
-            line[0].set_ylabel(f"distance {np.hypot(row['dx'], row['dy']):.0f} px")
+            for ax in line:
+                ax.set(ylim=window[0], xlim=window[1])
+            distance = np.hypot(row["dx"], row["dy"])
+            line[0].set_ylabel(f"distance {distance:.0f} px\n= {distance * sample.pixel_scale:.2f}″")
             for ax, galaxy, value in zip(line[1:3], ("central", "companion"), flux, strict=True):
                 mag = sample.zeropoint - 2.5 * np.log10(value)
                 ax.set_xlabel(f"{value:.3g} e⁻/s = AB {mag:.1f} mag", color=COLOURS[galaxy])
             both = mask.all(axis=-1).sum()
-            line[3].set_xlabel(f"{both} px in both" if both else "no overlap")
+            line[3].set_xlabel(f"overlap: {both} px" if both else "no overlap")
         for ax, name in zip(axes[0], ("blend", "central alone", "companion alone", "masks"), strict=True):
             ax.set_title(name)
         _scale_bar(axes[0, 0], sample)
@@ -345,15 +361,15 @@ def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
     ----------
     sample : Sample
     blends : astropy.table.Table
-        The first 300 that leave part of the frame empty are used.
+        The first 200 that leave part of the frame empty are used.
 
     Returns
     -------
     dict
-        ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: robust standard deviation (1.4826 times
-        the median absolute deviation), e-/s, of pixels at least 10 pixels from both galaxies' segments and at most
-        20 from the edge; inside is where the companion's stamp lies, outside is what was filled. ``n_blends``: how
-        many blends were used.
+        ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: robust standard deviation (1.4826
+        times the median absolute deviation), e-/s, of pixels more than 10 pixels from both galaxies' segments
+        and at most 20 from the edge; inside is where the companion's stamp lies, outside is what was filled.
+        ``n_blends``: how many blends were used.
 
     Raises
     ------
@@ -374,8 +390,8 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        The same blend twice with the noise stretched hard, and the noise as a function of the distance from the
-        edge, with the numbers of `fill_step_sigmas`.
+        The same blend twice with the noise stretched hard, and the noise as a function of the distance from
+        the edge, with the numbers of `fill_step_sigmas`.
 
     Raises
     ------
@@ -396,29 +412,48 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
             _show(ax, image, vmin=-reach, vmax=reach)
             _outline(ax, covered, colours[fill], "dashed")
             ax.set_title(names[fill])
-            ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s\ndashed: edge of the\ncompanion's stamp")
+            ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
         _scale_bar(axes[0], sample)
         ax = axes[2]
         bins = np.arange(-_EDGE_REACH, _EDGE_REACH + 1, 2)
         for fill, marker in zip(names, ("o", "s"), strict=True):
             profile = [
-                _robust_sigma(pixels[fill][(pixels["offset"] > low) & (pixels["offset"] < low + 2)]) for low in bins[:-1]
+                _robust_sigma(pixels[fill][(pixels["offset"] > low) & (pixels["offset"] < low + 2)])
+                for low in bins[:-1]
             ]
-            ax.plot(bins[:-1] + 1, profile, marker, color=colours[fill], linestyle="-", markersize=6, label=f"{fill} fill")
+            ax.plot(
+                bins[:-1] + 1,
+                profile,
+                marker,
+                color=colours[fill],
+                linestyle="-",
+                markersize=6,
+                label=f"{fill} fill",
+            )
         ax.axvline(0, color="0.4", linestyle="dashed", linewidth=1.5)
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.45 * (high - low), high + 0.18 * (high - low))
-        ax.set(xlabel="distance from the edge (pixels)", ylabel="noise σ (e⁻/s)", title="σ on both sides of the edge")
+        ax.set(
+            xlabel="distance from the edge (pixels)",
+            ylabel="noise σ (e⁻/s)",
+            title="σ on both sides of the edge",
+        )
         ax.legend(loc="upper right", handlelength=1.5, borderaxespad=0)
         for x, side in ((0.03, "outside"), (0.55, "inside")):
             numbers = "\n".join(f"{fill}: {sigmas[f'{fill}_{side}']:.4f}" for fill in names)
             ax.text(x, 0.03, f"{side}\n{numbers}", transform=ax.transAxes)
         _title(fig, "Zero fill leaves a step in the noise that tells where the companion's stamp was put")
-        _caption(fig, f"σ: {sigmas['n_blends']} blends, pixels at least {_FAR} px from both galaxies' segments.")
+        _caption(
+            fig,
+            "Dashed: the edge of the companion's stamp; beyond it lies what was filled. "
+            f"σ: {sigmas['n_blends']} blends, pixels more than {_FAR} px from both galaxies' segments.",
+        )
     return fig
 
 
-def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)) -> dict[float, float]:
+def dmag_noise_sigmas(
+    sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)
+) -> dict[float, float]:
     """Noise of a blend for several offsets `dmag` to the companion's magnitude.
 
     Parameters
@@ -430,7 +465,7 @@ def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0,
     Returns
     -------
     dict
-        For each dmag the robust standard deviation, e-/s, of pixels at least 10 pixels from both segments.
+        For each dmag the robust standard deviation, e-/s, of pixels more than 10 pixels from both segments.
 
     Raises
     ------
@@ -440,7 +475,7 @@ def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0,
     dmags = np.atleast_1d(dmags).astype(float)
     if len(sample) < 2 or not len(dmags):
         raise ValueError(
-            f"{len(sample)} galaxies and {len(dmags)} dmags were given, expected at least two galaxies and one dmag."
+            f"{len(sample)} galaxies and {len(dmags)} dmags were given, expected at least two and one."
         )
     ids = np.asarray(sample.catalog["id"])[:50]
     blends = make_blends(sample, ids, np.roll(ids, 1), 0, 0)
@@ -467,28 +502,40 @@ def dmag_noise(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2
     """
     sigmas = dmag_noise_sigmas(sample, dmags)
     alone = _noise(sample)
-    low, high = min(sigmas), max(sigmas)
-    curve = np.linspace(low - 0.2, high + 0.2, 100)
-    ids = np.asarray(sample.catalog["id"])[:2]
-    pair = make_blends(sample, *ids, 0, 0, [low, high])
-    images, _, _ = render(sample, pair, masks=False)
+    curve = np.linspace(min(sigmas) - 0.2, max(sigmas) + 0.2, 100)
+    ends = list(dict.fromkeys((min(sigmas), max(sigmas))))
+    faintest = np.argsort(np.asarray(sample.catalog["mag"], float))[-2:]
+    blends = make_blends(sample, *np.asarray(sample.catalog["id"])[faintest], sample.centre[1] // 4, 0, ends)
+    images, _, _ = render(sample, blends, masks=False)
+    reach = 8 * alone
     with _canvas(_WIDTH, 4.7) as fig:
-        axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.35))
-        for ax, image, dmag in zip(axes, images, (low, high), strict=False):
-            _show(ax, image, vmin=-6 * alone, vmax=6 * alone)
-            brighter = "brighter" if dmag < 0 else "fainter"
-            ax.set_title(f"dmag {_signed(dmag)}: companion {abs(dmag):g} mag {brighter}", fontsize=12)
-            ax.set_xlabel(f"shades: −{6 * alone:.3f} to +{6 * alone:.3f} e⁻/s")
+        axes = fig.subplots(1, len(ends) + 1, width_ratios=(*[1] * len(ends), 1.35))
+        for ax, image, dmag in zip(axes, images, ends, strict=False):
+            _show(ax, image, vmin=-reach, vmax=reach)
+            change = f"{abs(dmag):g} mag {'brighter' if dmag < 0 else 'fainter'}" if dmag else "as it is"
+            ax.set_title(f"dmag {_signed(dmag)}: companion {change}", fontsize=12)
+            ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
         _scale_bar(axes[0], sample)
-        ax = axes[2]
+        ax = axes[-1]
         label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
         ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
-        ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
+        ax.plot(
+            list(sigmas),
+            list(sigmas.values()),
+            "o",
+            color=COLOURS["companion"],
+            markersize=9,
+            label="measured",
+        )
         ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: {alone:.4f}")
         ax.set_ylim(0, None)
-        ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)")
+        ax.set(
+            xlabel="dmag: offset to the companion (mag)",
+            ylabel="noise σ of the blend (e⁻/s)",
+            title="σ away from the galaxies",
+        )
         ax.legend(loc="upper right")
-        _title(fig, "A companion made brighter brings more noise than any survey would show")
+        _title(fig, "Changing the companion's magnitude scales its noise as well")
     return fig
 
 
@@ -525,8 +572,8 @@ def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Fig
     Returns
     -------
     matplotlib.figure.Figure
-        The four numbers in each panel are `blendkit.metrics.magnitude_scores` of the rows that count; the inset is
-        the histogram of Δmag, recovered minus isolated.
+        The four numbers in each panel are `blendkit.metrics.magnitude_scores` of the rows that count; the
+        inset is the histogram of Δmag, recovered minus isolated.
 
     Raises
     ------
@@ -535,15 +582,18 @@ def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Fig
     """
     _check(blends, predictions, "flux_central", "flux_companion")
     if "zeropoint" not in blends.meta:
-        raise ValueError('The blends have no zeropoint: set blends.meta["zeropoint"] to the AB zeropoint of the fluxes.')
+        raise ValueError(
+            'The blends have no zeropoint: set blends.meta["zeropoint"] to the AB zeropoint of the fluxes.'
+        )
     mags = [blends.meta["zeropoint"] - 2.5 * np.log10(_floats(blends[f"flux_{g}"])) for g in FIGURE_5_CASES]
-    limits = np.floor(min(m.min() for m in mags) * 2) / 2, np.ceil(max(m.max() for m in mags) * 2) / 2
+    low, high = min(m.min() for m in mags), max(m.max() for m in mags)
+    limits = np.floor(2 * low) / 2, np.floor(2 * high) / 2 + 0.5
     n = len(predictions)
     shape, size = ((1, 2), (_WIDTH, 5.9)) if n == 1 else ((2, n), (max(9.5, 4 * n), 9.4))
     with _canvas(*size) as fig:
         axes = fig.subplots(*shape, sharex=True, sharey=True, squeeze=False)
         axes = axes.reshape(2, n)
-        for column, (method, pred) in zip(axes.T, predictions.items(), strict=True):
+        for column, pred in zip(axes.T, predictions.values(), strict=True):
             for ax, galaxy in zip(column, FIGURE_5_CASES, strict=True):
                 _recovered_panel(ax, blends, pred, galaxy, limits)
         for name, ax in zip(predictions, axes[0], strict=True):
@@ -562,10 +612,13 @@ def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Fig
         selected = any("case" in pred.colnames for pred in predictions.values())
         _caption(
             fig,
-            f"Dashed: ±{OUTLIER_DMAG} mag, outliers lie beyond. Inset: Δmag = recovered − isolated (mag), the end bins "
-            f"hold all beyond. n: blends in the panel of {len(blends):,}"
-            + (" (detected as both or only this galaxy, where the method says so)" if selected else "")
-            + ". "
+            f"Dashed: ±{OUTLIER_DMAG} mag, outliers lie beyond. Inset: Δmag = recovered − isolated (mag), "
+            "the end bins hold all beyond. "
+            + (
+                "n: blends where the method says that it found both galaxies or only this one. "
+                if selected
+                else ""
+            )
             + _matching(predictions),
         )
     return fig
@@ -582,7 +635,7 @@ def detection_split(splits: Mapping[str, Table | tuple[Table, Table]]) -> Figure
     Returns
     -------
     matplotlib.figure.Figure
-        Bars of shares in %, one-sigma errors at each end and in the text.
+        Bars of shares in %; one-sigma errors in the text, and at the end of every share but the last.
 
     Raises
     ------
@@ -590,32 +643,41 @@ def detection_split(splits: Mapping[str, Table | tuple[Table, Table]]) -> Figure
         Without a bar to draw, or a table without the columns case, share and share_err.
     """
     if not splits:
-        raise ValueError('There is no split to draw, expected at least one: give {"label": (blends, predictions)}.')
-    tables = {name: case_shares(*split) if isinstance(split, tuple) else split for name, split in splits.items()}
+        raise ValueError(
+            'There is no split to draw, expected at least one: give {"label": (blends, predictions)}.'
+        )
+    tables = {
+        name: case_shares(*split) if isinstance(split, tuple) else split for name, split in splits.items()
+    }
     for name, table in tables.items():
         _need(table, f"The shares of {name!r}", "case", "share", "share_err")
-    with _canvas(_WIDTH, 1.15 * len(tables) + 2.3) as fig:
+    with _canvas(_WIDTH, 1.1 * len(tables) + 1.9) as fig:
         ax = fig.subplots()
         for y, table in enumerate(tables.values()):
             _split_bar(ax, y, {row["case"]: (100 * row["share"], 100 * row["share_err"]) for row in table})
         ax.set_yticks(range(len(tables)), [textwrap.fill(name, 22) for name in tables], fontsize=13)
         ax.tick_params(axis="y", length=0)
-        ax.set(xlim=(0, 101), ylim=(len(tables) - 0.35, -0.5), xlabel="share of the blends (%)")
+        ax.set(
+            xlim=(0, 101.5),
+            ylim=(len(tables) - 0.4, -0.35),
+            xlabel="share of the blends (%); error bars: one sigma of the share that ends there",
+        )
         ax.spines["left"].set_visible(False)
-        handles = [Patch(color=colour, label=case) for case, colour in CASE_COLOURS.items()]
+        seen = {row["case"] for table in tables.values() for row in table if row["share"] > 0}
+        handles = [Patch(color=colour, label=case) for case, colour in CASE_COLOURS.items() if case in seen]
         fig.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=1.2, columnspacing=1.5)
         _title(fig, "Which of the two galaxies are detected?")
     return fig
 
 
 def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
-    """Measured over isolated flux for each kind of flux: how much of each galaxy's light it holds (section 3.3).
+    """Measured over isolated flux: how much of each galaxy's light each kind of flux holds (section 3.3).
 
     Parameters
     ----------
     blends, predictions
-        As for `recovered_magnitudes`, for example what `blendkit.deblenders.sep_baselines` gives. All rows count,
-        whatever their detection case.
+        As for `recovered_magnitudes`, for example what `blendkit.deblenders.sep_baselines` gives. All rows
+        count, whatever their detection case.
 
     Returns
     -------
@@ -629,18 +691,20 @@ def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
     """
     _check(blends, predictions, "flux_central", "flux_companion")
     n = len(predictions)
-    with _canvas(_WIDTH, 1.25 * n + 2.5) as fig:
+    with _canvas(_WIDTH, 1.15 * n + 2.4) as fig:
         axes = fig.subplots(1, 2, sharex=True, sharey=True)
+        ends = [0.25, 4.0]
         for ax, galaxy in zip(axes, FIGURE_5_CASES, strict=True):
             true = _floats(blends[f"flux_{galaxy}"])
             for y, pred in enumerate(predictions.values()):
-                _kind_box(ax, y, true, _floats(pred[f"flux_{galaxy}"]), COLOURS[galaxy])
-            ax.axvline(1, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
-            ax.set(title=galaxy, xscale="log", xlim=(0.15, 8), ylim=(n - 0.4, -0.75))
+                ends += _kind_box(ax, y, true, _floats(pred[f"flux_{galaxy}"]), COLOURS[galaxy])
+            ax.axvline(1, 0, 0.97, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
+            ax.set(title=galaxy, xscale="log", ylim=(n - 0.55, -0.65))
             ax.set_xlabel("measured / isolated flux (ratio, no unit)")
-            ax.xaxis.set_major_locator(FixedLocator((0.2, 0.5, 1, 2, 5)))
+            ax.xaxis.set_major_locator(FixedLocator([d * 10.0**k for k in range(-4, 5) for d in (1, 2, 5)]))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
             ax.xaxis.set_minor_formatter(NullFormatter())
+        axes[0].set_xlim(max(min(ends) / 1.3, 1e-3), min(max(ends) * 1.3, 1e3))
         axes[0].set_yticks(range(n), [textwrap.fill(name, 16) for name in predictions], fontsize=13)
         for ax in axes:
             ax.tick_params(axis="y", length=0)
@@ -648,15 +712,18 @@ def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
         _title(fig, "Each kind of flux beside the truth: 1 holds all of the galaxy's light and nothing else")
         _caption(
             fig,
-            "Boxes: quartiles and median; whiskers: 5 to 95 %. Errors are |measured / isolated − 1|: their median and "
-            "their mean (MAPE). " + _matching(predictions),
+            "Boxes: quartiles and median; whiskers: 5 to 95 %. Errors are |measured / isolated − 1|: "
+            "their median and their mean (MAPE). " + _matching(predictions),
         )
     return fig
 
 
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[Figure]:
-    """A figure in this module's style. It is made by pyplot, without which notebooks show no picture, and leaves it at once."""
+    """A figure in this module's style.
+
+    It is made by pyplot, without which notebooks show text instead of a picture, and leaves it at once.
+    """
     with style():
         fig = plt.figure(figsize=(width, height), layout="constrained")
         plt.close(fig)
@@ -664,8 +731,15 @@ def _canvas(width: float, height: float) -> Iterator[Figure]:
         fig.draw_without_rendering()  # ticks are made at the first drawing: they get this style, too
 
 
+def _size(rows, columns, extra, aspect=1.0):
+    """Width and height in inches of a figure of rows x columns pictures, with `extra` height for text."""
+    width = min(_WIDTH, max(9.0, 0.8 + 2.8 * columns))
+    return width, rows * aspect * min((width - 0.8) / columns, 3.2) + extra
+
+
 def _title(fig, text):
-    fig.suptitle(textwrap.fill(text, int(8.2 * fig.get_figwidth())))
+    lines = -(-len(text) // int(7.4 * fig.get_figwidth()))
+    fig.suptitle(textwrap.fill(text, len(text) // lines + 4) if lines > 1 else text)
 
 
 def _caption(fig, text):
@@ -684,16 +758,18 @@ def _outline(ax, mask, colour, line="solid"):
         ax.contour(mask, levels=[0.5], colors=[colour], linestyles=[line], linewidths=1.8)
 
 
-def _scale_bar(ax, sample):
+def _scale_bar(ax, sample, right=False):
     """A bar of about a quarter of the picture, labelled in arcseconds."""
     x0, x1 = ax.get_xlim()
     y0, y1 = ax.get_ylim()
     lengths = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
     arcsec = lengths[np.argmin(np.abs(lengths - (x1 - x0) * sample.pixel_scale / 4))]
-    left, y = x0 + 0.06 * (x1 - x0), y0 + 0.06 * (y1 - y0)
-    ax.plot([left, left + arcsec / sample.pixel_scale], [y, y], color="black", linewidth=3, solid_capstyle="butt")
-    box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
-    ax.text(left, y + 0.03 * (y1 - y0), f"{arcsec:g}″", va="bottom", bbox=box)
+    length, y = arcsec / sample.pixel_scale, y0 + 0.06 * (y1 - y0)
+    left = x1 - 0.06 * (x1 - x0) - length if right else x0 + 0.06 * (x1 - x0)
+    for colour, width in (("white", 6), ("black", 3)):
+        ax.plot([left, left + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    ax.text(left, y + 0.04 * (y1 - y0), f"{arcsec:g}″", va="bottom", bbox=box)
 
 
 def _mask_picture(mask):
@@ -702,12 +778,17 @@ def _mask_picture(mask):
     return palette[mask[..., 0] + 2 * mask[..., 1].astype(int)]
 
 
-def _window(sample, used, margin=6):
-    """Limits in y and x of a window that holds all that is used, in the stamps' own proportions."""
+def _window(used, margin=6, square=False):
+    """Limits in y and x of a window that holds all that is used, or of a square one about the centre."""
     limits = []
     for axis, size in enumerate(used.shape):
         places = np.flatnonzero(used.any(axis=1 - axis))
         limits.append((max(places[0] - margin, 0) - 0.5, min(places[-1] + margin, size - 1) + 0.5))
+    if square:
+        half = max(
+            abs(end - size // 2) for pair, size in zip(limits, used.shape, strict=True) for end in pair
+        )
+        limits = [(max(size // 2 - half, -0.5), min(size // 2 + half, size - 0.5)) for size in used.shape]
     return limits
 
 
@@ -717,7 +798,9 @@ def _signed(value):
 
 def _some(blends):
     if not len(blends):
-        raise ValueError("there are no blends to draw, expected at least one: make them with draw_blends or make_blends.")
+        raise ValueError(
+            "there are no blends to draw, expected at least one: make them with draw_blends or make_blends."
+        )
     return blends
 
 
@@ -787,24 +870,32 @@ def _covered(sample, row):
 
 
 def _edge_pixels(sample, blends):
-    """Empty pixels near the edge of the companion's stamp: signed distance (inside > 0) and value under each fill."""
+    """Empty pixels near the edge of the companion's stamp.
+
+    A dictionary: their signed distance from it (``offset``, inside > 0), their values under each fill, the
+    number of blends, and the row of the blend that shows most of what was filled.
+    """
     from scipy.ndimage import distance_transform_edt
 
     shifted = np.flatnonzero(np.asarray(_some(blends)["dx"]) | np.asarray(blends["dy"]))[:_MOST_BLENDS]
     if not len(shifted):
-        raise ValueError("none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0.")
+        raise ValueError(
+            "none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0."
+        )
     used = blends[shifted]
     images, masks, _ = render(sample, used, fill="zero")
     images = {"zero": images, "sky": render(sample, used, masks=False)[0]}
     offsets, near = np.empty(masks.shape[:3]), np.empty(masks.shape[:3], bool)
     for row, mask, offset, where in zip(used, masks, offsets, near, strict=True):
         covered = _covered(sample, row)
-        offset[:] = np.where(covered, distance_transform_edt(covered) - 0.5, 0.5 - distance_transform_edt(~covered))
+        offset[:] = np.where(
+            covered, distance_transform_edt(covered) - 0.5, 0.5 - distance_transform_edt(~covered)
+        )
         where[:] = _far_from(mask.any(axis=-1)) & (np.abs(offset) < _EDGE_REACH)
         where[[0, -1]] = where[:, [0, -1]] = False  # a turn of the central galaxy leaves its own edge there
     if not ((offsets[near] > 0).any() and (offsets[near] < 0).any()):
         raise ValueError(
-            f"the {len(used)} shifted blends have no sky on both sides of an edge: give more blends or larger stamps."
+            f"the {len(used)} shifted blends have no sky on both sides of an edge: give more or larger ones."
         )
     outside = np.count_nonzero(near & (offsets < 0), axis=(1, 2))
     return {
@@ -818,7 +909,9 @@ def _edge_pixels(sample, blends):
 def _edge_sigmas(pixels):
     inside = pixels["offset"] > 0
     sides = {"inside": inside, "outside": ~inside}
-    sigmas = {f"{f}_{s}": _robust_sigma(pixels[f][where]) for f in ("zero", "sky") for s, where in sides.items()}
+    sigmas = {
+        f"{f}_{s}": _robust_sigma(pixels[f][where]) for f in ("zero", "sky") for s, where in sides.items()
+    }
     return sigmas | {"n_blends": pixels["n_blends"]}
 
 
@@ -827,26 +920,32 @@ def _recovered_panel(ax, blends, pred, galaxy, limits):
     zeropoint = blends.meta["zeropoint"]
     true = zeropoint - 2.5 * np.log10(_floats(blends[f"flux_{galaxy}"])[rows])
     flux = _floats(pred[f"flux_{galaxy}"])[rows]
-    flux[~(flux > 0)] = np.nan
+    flux[~(np.isfinite(flux) & (flux > 0))] = np.nan
     measured = zeropoint - 2.5 * np.log10(flux)
     got = magnitude_scores(true, measured)
     low, high = limits
-    size, alpha = (14, 0.6) if len(true) < 500 else (6, 0.25)
-    ax.plot(true, measured, ".", color=colour, markersize=size**0.5 * 1.5, alpha=alpha, markeredgewidth=0, rasterized=True)
+    alpha = np.clip(15 / np.sqrt(max(len(true), 1)), 0.3, 0.7)
+    ax.plot(true, measured, ".", color=colour, markersize=5, alpha=alpha, markeredgewidth=0, rasterized=True)
     ax.plot(limits, limits, color="black", linewidth=1.5)
     for shift in (-OUTLIER_DMAG, OUTLIER_DMAG):
         ax.plot(limits, np.add(limits, shift), color="black", linewidth=1, linestyle="dashed")
-    ax.set(xlim=limits, ylim=(low - 1.5, high + 2.5))
+    frame = low - 2, high + 2.5
+    ax.set(xlim=limits, ylim=frame)
+    off = int(np.count_nonzero((measured < frame[0]) | (measured > frame[1])))
     ax.xaxis.set_major_locator(MultipleLocator(1))
     ax.yaxis.set_major_locator(MultipleLocator(2))
-    failed = f", {got['failed']:,} failed" if got["failed"] else ""
+    notes = {"failed": got["failed"], "off the frame": off}
+    more = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
+    more = f"\n({more})" if more else ""
+    bias = f"{got['bias']:.3f}".replace("-", "−")
     ax.text(
         0.03, 0.98,
-        f"n {got['n']:,}{failed}\nbias {got['bias']:.3f} mag\nscatter {got['scatter']:.3f} mag\n"
+        f"n {got['n']:,} of {len(blends):,}{more}\nbias {bias} mag\nscatter {got['scatter']:.3f} mag\n"
         f"outliers {100 * got['outliers']:.2f} %\nMAPE {got['mape']:.2f} %",
-        transform=ax.transAxes, va="top", bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2},
+        transform=ax.transAxes, va="top",
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2},
     )  # fmt: skip
-    inset = ax.inset_axes((0.56, 0.13, 0.42, 0.25))
+    inset = ax.inset_axes((0.56, 0.1, 0.42, 0.23))
     dmag = (measured - true)[np.isfinite(measured)]
     inset.hist(np.clip(dmag, -1.49, 1.49), bins=np.linspace(-1.5, 1.5, 31), color=colour)
     inset.axvline(0, color="black", linewidth=1)
@@ -865,11 +964,11 @@ def _split_bar(ax, y, shares):
             continue
         ax.barh(y, share, left=left, height=0.5, color=colour, edgecolor="white")
         text = f"{share:.1f}" + (f" ± {error:.1f}" if np.isfinite(error) else "") + " %"
-        if np.isfinite(error):
+        if np.isfinite(error) and left + share < 99.99:
             ax.errorbar(left + share, y, xerr=error, color="black", capsize=4, linewidth=1.8)
         if share > 16:
-            dark = case in ("both", "only central", "only companion")
-            ax.text(left + share / 2, y, text, ha="center", va="center", color="white" if dark else "black", weight="bold")
+            colour = "black" if case in ("more", "none") else "white"
+            ax.text(left + share / 2, y, text, ha="center", va="center", color=colour, weight="bold")
         else:
             small.append(f"{case} {text}")
         left += share
@@ -880,14 +979,17 @@ def _kind_box(ax, y, true, measured, colour):
     got = flux_scores(true, measured)
     ratio = measured / true
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+    failed = f", {got['failed']:,} failed" if got["failed"] else ""
+    ax.text(
+        0.01, y - 0.27, f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n {got['n']:,}{failed})",
+        transform=ax.get_yaxis_transform(), va="bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
     if len(ratio):
         ax.boxplot(
             [ratio], positions=[y], orientation="horizontal", widths=0.4, whis=(5, 95), showfliers=False,
-            manage_ticks=False, patch_artist=True, boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": "black"},
+            manage_ticks=False, patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": "black"},
             medianprops={"color": "black", "linewidth": 3}, whiskerprops={"linewidth": 2},
         )  # fmt: skip
-    failed = f", {got['failed']:,} failed" if got["failed"] else ""
-    ax.text(
-        0.01, y - 0.3, f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n {got['n']:,}{failed})",
-        transform=ax.get_yaxis_transform(), va="bottom",
-    )  # fmt: skip
+    return list(np.percentile(ratio, (5, 95))) if len(ratio) else []

@@ -108,9 +108,7 @@ def iou(masks_true: ArrayLike, masks_measured: ArrayLike) -> np.ndarray:
     true, measured = np.asarray(masks_true), np.asarray(masks_measured)
     for name, masks in (("true", true), ("measured", measured)):
         if masks.dtype != bool:
-            raise ValueError(
-                f"The {name} masks have dtype {masks.dtype}, expected bool: threshold them (masks > 0.5)."
-            )
+            raise ValueError(f"The {name} masks have dtype {masks.dtype}, expected bool: threshold them (masks > 0.5).")
     if true.shape != measured.shape or true.ndim != 4 or true.shape[-1] != 2:
         raise ValueError(
             f"Masks have shapes {true.shape} (true) and {measured.shape} (measured), expected the same "
@@ -251,15 +249,11 @@ def scores(
     for name, (form, unit, description) in _COLUMNS.items():
         for column, text in ((name, description), (f"{name}_err", f"one-sigma bootstrap error of {name}")):
             table[column].format, table[column].unit, table[column].description = form, unit, text
-    table.meta["matching"] = {
-        name: pred.meta.get("matching", "not stated") for name, pred in predictions.items()
-    }
+    table.meta["matching"] = {name: pred.meta.get("matching", "not stated") for name, pred in predictions.items()}
     return table
 
 
-def case_shares(
-    blends: Table, pred: Table, n_bootstrap: int = 200, seed: int | np.random.Generator = 0
-) -> Table:
+def case_shares(blends: Table, pred: Table, n_bootstrap: int = 200, seed: int | np.random.Generator = 0) -> Table:
     """Share of the blends in each detection case (§3.3).
 
     Parameters

@@ -119,7 +119,8 @@ def _sample(sample, folder):
     path = Path(sample)
     missing = [name for name in CANDELS_FILES if not (path / name).is_file()]
     if missing:
-        return False, f"the sample folder '{path}' lacks {', '.join(missing)}: correct SAMPLE, or use 'synthetic'."
+        problems = f"the sample folder '{path}' lacks {', '.join(missing)}: correct SAMPLE, or use 'synthetic'."
+        return False, problems
     return True, f"folder {path.name}"
 
 

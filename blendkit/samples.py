@@ -26,7 +26,14 @@ MORPHOLOGIES = ("sph", "disk", "sphd", "irr")
 
 _IMAGES, _SEGMAPS, _CATALOG = CANDELS_FILES
 _SKY, _META = "candels_sky.npy", "candels_meta.json"
-_ON_DISK = {"id": "ID", "ra": "RA", "dec": "DEC", "field": "FIELD", "r_eff": "radius", "morphology": "galtype"}
+_ON_DISK = {
+    "id": "ID",
+    "ra": "RA",
+    "dec": "DEC",
+    "field": "FIELD",
+    "r_eff": "radius",
+    "morphology": "galtype",
+}
 _RELEASE_COLUMNS = ("ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype", "segval")
 _NEEDED = ("id", "mag", "r_eff", "morphology", "segval")
 
@@ -116,6 +123,11 @@ class Sample:
             int(i): _digest(image, segmap, np.float64(f))
             for i, image, segmap, f in zip(self.catalog["id"], self.images, self.segmaps, flux, strict=True)
         }
+
+    @cached_property
+    def sky_fingerprint(self) -> str:
+        """A digest of the sky bank."""
+        return _digest(self.sky)
 
     @property
     def centre(self) -> tuple[int, int]:
@@ -247,9 +259,7 @@ def check_sample(sample: Sample) -> None:
     for what, stack, dtype in (("images", images, np.float32), ("segmaps", segmaps, np.uint8)):
         if not isinstance(stack, np.ndarray) or stack.ndim != 3:
             shape = getattr(stack, "shape", type(stack).__name__)
-            raise ValueError(
-                f"{what} have shape {shape}, expected (n, ny, nx): stack the stamps along a first axis."
-            )
+            raise ValueError(f"{what} have shape {shape}, expected (n, ny, nx): stack the stamps along a first axis.")
         if stack.dtype != dtype:
             raise ValueError(
                 f"{what} are {stack.dtype}, expected {np.dtype(dtype)}: convert them with "
@@ -282,7 +292,7 @@ def check_sample(sample: Sample) -> None:
         (ids[~finite], "have NaN or infinite pixels, expected finite e-/s: drop or repair these stamps"),
         (ids[segmaps[:, y, x] == 0], f"have no object at the centre pixel [{y}, {x}] of the segmentation map, expected "
             "the galaxy's own label: recentre or drop these stamps"),
-        (ids[~(radius > 0)], "have a radius that is not positive, expected r_eff in pixels: correct or drop these rows"),
+        (ids[~(radius > 0)], "have a radius that is not positive, expected r_eff in pixels: drop these rows"),
         (ids[~np.isfinite(mag)], "have a magnitude that is not finite, expected an AB magnitude: drop these rows"),
         (ids[unknown], f"have an unknown morphology, expected one of {', '.join(MORPHOLOGIES)}: translate the types"),
         (unique[counts > 1], "stand in the catalogue more than once, expected every id once: drop the repeated rows"),
@@ -303,15 +313,19 @@ def _digest(*arrays) -> str:
     return h.hexdigest()
 
 
+def _why(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else "empty file"
+
+
 def _load_stack(path: Path) -> np.ndarray:
     try:
         stack = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"'{path}' is not a readable .npy array ({str(error).splitlines()[0] if str(error) else 'empty file'}): fetch or write it again."
-        ) from None
+        raise ValueError(f"'{path}' is not a readable .npy array ({_why(error)}): fetch or write it again.") from None
     if not isinstance(stack, np.ndarray):
-        raise ValueError(f"'{path}' is an archive of several arrays, expected one plain .npy array: save it with numpy.save.")
+        raise ValueError(
+            f"'{path}' is an archive of several arrays, expected one plain .npy array: save it with numpy.save."
+        )
     return stack if stack.dtype.isnative else stack.astype(stack.dtype.newbyteorder("="))
 
 
@@ -321,9 +335,7 @@ def _load_catalog(path: Path) -> Table:
     try:
         table = Table.read(path, format="ascii.csv", encoding="utf-8")
     except (ValueError, IndexError, OSError) as error:  # astropy's InconsistentTableError is a ValueError
-        raise ValueError(
-            f"'{path}' is not a readable CSV table ({str(error).splitlines()[0] if str(error) else 'empty file'}): fetch or write it again."
-        ) from None
+        raise ValueError(f"'{path}' is not a readable CSV table ({_why(error)}): fetch or write it again.") from None
     for name, on_disk in _ON_DISK.items():
         if on_disk in table.colnames:
             table.rename_column(on_disk, name)
@@ -345,7 +357,9 @@ def _floats(path: Path, name: str, column) -> np.ndarray:
     try:
         return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
     except ValueError:
-        raise ValueError(f"the column {name} of '{path}' is not numeric: check that the file is a galaxy catalogue.") from None
+        raise ValueError(
+            f"the column {name} of '{path}' is not numeric: check that the file is a galaxy catalogue."
+        ) from None
 
 
 def _release_catalog(catalog: Table) -> Table:

@@ -47,7 +47,8 @@ class _Population(NamedTuple):
     r_range: tuple[float, float]
 
 
-# From the per-type table of the data README; slopes and scatter fitted to the same 1,050 galaxies.
+# From the per-type table of the data README, with magnitude means and spreads such that the table's come out
+# after the cut at the range's ends; slopes and scatter fitted to the same 1,050 galaxies.
 _POPULATIONS = {
     "sph": _Population(0.19, 21.25, 1.0, (18.8, 22.8), 2.32, -0.162, 0.148, (1.1, 11.0)),
     "disk": _Population(0.21, 22.0, 0.75, (18.2, 23.0), 9.78, -0.089, 0.136, (4.3, 25.0)),
@@ -217,9 +218,7 @@ def _structured(
     return light * (smooth.sum() / light.sum())
 
 
-def _knots(
-    rng: np.random.Generator, plane: _Plane, arms: _Arms, number: int, flux: float, spread: float
-) -> np.ndarray:
+def _knots(rng: np.random.Generator, plane: _Plane, arms: _Arms, number: int, flux: float, spread: float) -> np.ndarray:
     """`number` star-forming knots that share `flux`, along the arms with a scatter of `spread` rad."""
     radius = np.minimum(rng.gamma(2.0, 1.0, number), 4.5)
     azimuth = arms.crest(rng, np.maximum(radius, 0.1)) + rng.normal(0, spread, number)
@@ -355,6 +354,10 @@ def _flux(mag: float) -> float:
     return 10 ** (-0.4 * (mag - ZEROPOINT))
 
 
+def _mag(flux: float) -> float:
+    return ZEROPOINT - 2.5 * math.log10(flux)
+
+
 # ---------------------------------------------------------------- neighbours, segments, bad stamps
 
 
@@ -457,9 +460,7 @@ def _draw_galaxy(rng: np.random.Generator) -> _Galaxy:
     shape, scale = (excess / population.mag_sd) ** 2, population.mag_sd**2 / excess
     mag = _bounded(lambda: faint - rng.gamma(shape, scale), bright, faint)
     z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
-    return _Galaxy(
-        kind, mag, _draw_size(rng, population, mag), 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share))
-    )
+    return _Galaxy(kind, mag, _draw_size(rng, population, mag), 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share)))
 
 
 def _simulate_one(seed: int, index: int, neighbours: bool) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -479,6 +480,7 @@ def _simulate_one(seed: int, index: int, neighbours: bool) -> tuple[np.ndarray, 
         companion = _close_companion(rng_bad, mag, r_eff)
         image += companion
         layers[0] = central + companion
+        galaxy = galaxy._replace(mag=_mag(float(layers[0].sum())))  # a survey that saw one galaxy measured both
     segments, label = _segment(layers, rng_labels)
     if bad == "artefact":
         artefact = _artefact(rng_bad, r_eff)
@@ -533,9 +535,9 @@ def simulate(
     -------
     Sample
         `images` (n, 128, 128) float32 in e-/s at 0.06" per pixel and AB zeropoint 25.96, with white sky noise
-        of 0.006 e-/s; `segmaps` (n, 128, 128) uint8; `catalog` with `id`, `morphology`, `mag` (total, AB),
-        `r_eff` (semi-major half-light radius in pixels), `z`, `segval`, and what only a simulation knows:
-        `truth_bad` ("", "close_blend", "edge" or "artefact"), `truth_flux` (the central galaxy's noise-free
+        of 0.006 e-/s; `segmaps` (n, 128, 128) uint8; `catalog` with `id`, `morphology`, `mag` (total, AB;
+        of both galaxies in an undetected close blend), `r_eff` (semi-major half-light radius in pixels), `z`, `segval`,
+        and what only a simulation knows: `truth_bad` ("", "close_blend", "edge" or "artefact"), `truth_flux` (the central galaxy's noise-free
         light on the stamp, e-/s), `truth_n_neighbours` (detectable or not).
 
     Raises

@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 
 ERRORS: list[dict[str, str]] = []
-"""Each with `where`, `type`, `message` and `traceback`."""
+"""Each with `where`, `type`, `message`, `place` (file and line) and `traceback`."""
 
 FILE_VARIABLE = "BLENDKIT_ERRORS"
 
-_LOGGERS = ("asyncio", "Comm", "ipykernel.comm", "traitlets", "tornado.application")  # where Jupyter hides tracebacks
+# where Jupyter hides tracebacks
+_LOGGERS = ("asyncio", "Comm", "IPKernelApp", "ipykernel.comm", "traitlets", "tornado.application")
 _MACHINERY = {"IPython", "anyio", "concurrent", "ipykernel", "joblib", "jupyter_client", "multiprocessing", "tornado",
               "tqdm", "zmq"}  # fmt: skip
 _submitted: list[futures.Future] = []
@@ -55,7 +56,8 @@ def record(where: str, error: BaseException) -> None:
     entry = {
         "where": f"{where}, {_now_driving}" if _now_driving else where,
         "type": type(error).__name__,
-        "message": str(error),
+        "message": " ".join(str(error).split()),
+        "place": _place(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
     ERRORS.append(entry)
@@ -64,9 +66,19 @@ def record(where: str, error: BaseException) -> None:
             lines.write(json.dumps(entry) + "\n")
 
 
+def _place(error) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    file, line = os.path.basename(frames[-1].filename), frames[-1].lineno
+    return f"line {line} of its cell" if "ipykernel_" in frames[-1].filename else f"{file}, line {line}"
+
+
 def say(message_widget, text: str) -> None:
     """Show a sentence in an `ipywidgets.HTML` so that screen readers speak it; an empty one takes it away."""
-    message_widget.value = f'<div role="alert" style="line-height: 1.4">{html.escape(text)}</div>' if text else ""
+    message_widget.value = (
+        f'<div role="alert" style="line-height: 1.4">{html.escape(text)}</div>' if text else ""
+    )
 
 
 def recorded(where: str, message_widget=None) -> Callable:
@@ -183,7 +195,9 @@ class _LogHandler(logging.Handler):
     def emit(self, entry):
         error = entry.exc_info[1] if entry.exc_info else None
         if isinstance(error, Exception):
-            record(entry.getMessage().splitlines()[0], error)
+            record(
+                "background task" if entry.name == "asyncio" else entry.getMessage().splitlines()[0], error
+            )
 
 
 def _print_as_before(logger):
@@ -226,7 +240,9 @@ async def drive(timeout: float = 60) -> None:
     await _step("at the start", lambda: None, timeout)
     for control, name, values in controls:
         for value in (*values, getattr(control, name)):
-            await _step(f"{_label(control)} set to {value}", functools.partial(setattr, control, name, value), timeout)
+            await _step(
+                f"{_label(control)} set to {value}", functools.partial(setattr, control, name, value), timeout
+            )
     for button in widgets:
         if isinstance(button, Button) and not button.disabled:
             await _step(f"{_label(button)} clicked", button.click, timeout)
@@ -241,7 +257,10 @@ async def drive(timeout: float = 60) -> None:
 
 def report(errors: list[dict[str, str]]) -> str:
     """Recorded errors, one line each."""
-    return "\n".join(f"{e['where']}: {e['type']}: {e['message']}" for e in errors)
+    return "\n".join(
+        f"{e['where']}: {e['type']}: {e['message']}" + (f" ({e['place']})" if e["place"] else "")
+        for e in errors
+    )
 
 
 def _moves(control) -> tuple[str, list] | None:
@@ -299,7 +318,11 @@ async def _settle(threads, timeout):
 
 def _busy(threads) -> Iterator[str]:
     me = asyncio.current_task()
-    yield from (f"task {t.get_name()}" for t in asyncio.all_tasks() if t is not me and not _is_machinery(_task_home(t)))
+    yield from (
+        f"task {t.get_name()}"
+        for t in asyncio.all_tasks()
+        if t is not me and not _is_machinery(_task_home(t))
+    )
     yield from ("executor job" for job in _submitted if not job.done())
     for thread in set(threading.enumerate()) - threads:
         target = getattr(thread, "_target", None)
@@ -324,7 +347,7 @@ def _collect_unseen():
     _submitted.clear()
     for task in [o for o in gc.get_objects() if isinstance(o, asyncio.Task)]:
         if getattr(task, "_log_traceback", False) and (error := task.exception()):
-            record(f"task {task.get_name()}", error)
+            record("background task", error)
     for widget in live_widgets():
         for output in captured_errors(getattr(widget, "outputs", ())):
             _record_output(output)
@@ -336,7 +359,8 @@ def captured_errors(outputs) -> list[dict]:
 
 
 def _record_output(output):
-    if any((e["type"], e["message"]) == (output.get("ename"), output.get("evalue")) for e in ERRORS):
+    message = " ".join(str(output.get("evalue", "")).split())
+    if any((e["type"], e["message"]) == (output.get("ename"), message) for e in ERRORS):
         return
-    error = type(output.get("ename") or "Error", (Exception,), {})(output.get("evalue", ""))
+    error = type(output.get("ename") or "Error", (Exception,), {})(message)
     record("output widget", error)

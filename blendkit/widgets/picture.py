@@ -27,12 +27,12 @@ def grey(stamp: np.ndarray, noise: float, white: float, scale: int = SCALE) -> n
 
     Returns
     -------
-    array of uint8, shape (scale * ny, scale * nx, 3)
+    array of uint8, shape (scale * ny, scale * nx)
         The first row at the bottom, as astronomers plot.
     """
     top = np.arcsinh(max(white / noise, 2) / 2)
     levels = (np.arcsinh(stamp / (2 * noise)) + 0.5) / (top + 0.5)
-    return np.repeat(enlarge((levels.clip(0, 1) * 255).astype(np.uint8), scale)[..., None], 3, axis=2)
+    return enlarge((levels.clip(0, 1) * 255).astype(np.uint8), scale)
 
 
 def enlarge(stamp: np.ndarray, scale: int = SCALE) -> np.ndarray:
@@ -55,8 +55,13 @@ def mask_picture(masks: np.ndarray, scale: int = SCALE) -> np.ndarray:
     return colours[enlarge(masks[..., 0] + 2 * masks[..., 1].astype(np.uint8), scale)]
 
 
+def in_colour(picture: np.ndarray) -> np.ndarray:
+    """A grey picture, shape (height, width), with three channels to draw into."""
+    return np.repeat(picture[..., None], 3, axis=2)
+
+
 def outline(picture: np.ndarray, segment: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draw the border of a segment, shape (ny, nx) bool, into an enlarged picture."""
+    """Draw the border of a segment, shape (ny, nx) bool, into an enlarged picture with three channels."""
     big = enlarge(segment, len(picture) // len(segment))
     inner = big.copy()
     for axis in (0, 1):
@@ -70,17 +75,17 @@ def ellipses(picture: np.ndarray, shapes: Iterable[tuple], scale: int = SCALE) -
 
     Parameters
     ----------
-    picture : array of uint8, shape (scale * ny, scale * nx, 3)
+    picture : array of uint8, shape (scale * ny, scale * nx)
     shapes : iterable of (x, y, a, b, theta, colour)
         Centre and semi-axes in pixels of the stamp, angle in radians from the x axis.
 
     Returns
     -------
-    array of uint8
+    array of uint8, shape (scale * ny, scale * nx, 3)
     """
     from PIL import Image, ImageDraw
 
-    image = Image.fromarray(picture)
+    image = Image.fromarray(in_colour(picture))
     draw = ImageDraw.Draw(image)
     angle = np.linspace(0, 2 * np.pi, 73)
     for x, y, a, b, theta, colour in shapes:
@@ -88,13 +93,13 @@ def ellipses(picture: np.ndarray, shapes: Iterable[tuple], scale: int = SCALE) -
         column = (x + along * np.cos(theta) - across * np.sin(theta) + 0.5) * scale
         row = picture.shape[0] - (y + along * np.sin(theta) + across * np.cos(theta) + 0.5) * scale
         points = list(zip(column.tolist(), row.tolist(), strict=True))
-        draw.line(points, fill=(0, 0, 0), width=5, joint="curve")
-        draw.line(points, fill=colour, width=2, joint="curve")
+        draw.line(points, fill=(0, 0, 0), width=7, joint="curve")
+        draw.line(points, fill=colour, width=3, joint="curve")
     return np.asarray(image)
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture, shape (height, width, 3) uint8, as a PNG file."""
+    """A picture, uint8, shape (height, width) or (height, width, 3), as a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -105,8 +110,15 @@ def png(picture: np.ndarray) -> bytes:
 def side_by_side(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
     """Pictures of equal height in a row on white."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
-    row = [part for picture in pictures for part in (white, picture)]
+    coloured = [picture if picture.ndim == 3 else in_colour(picture) for picture in pictures]
+    row = [part for picture in coloured for part in (white, picture)]
     return np.concatenate(row[1:], axis=1)
+
+
+def swatch(text: str, which: int) -> str:
+    """HTML of a legend's word in the colour of the central galaxy (0), the companion (1) or both (2)."""
+    colour = "#{:02x}{:02x}{:02x}".format(*(SKY_BLUE, ORANGE, WHITE)[which])
+    return f'<span style="background:#262626; color:{colour}; padding:0 .3em">{text}</span>'
 
 
 def noise_level(stamps: np.ndarray) -> float:

@@ -1,0 +1,206 @@
+"""The classical baselines' scoreboard, on synthetic and on real galaxies side by side.
+
+``python -m blendkit.scoreboard FOLDER`` makes ``data/reference/sep_scores.ecsv`` anew from a folder of real galaxies.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .blending import draw_blends, render
+from .cleaning import clean
+from .deblenders import sep_baselines
+from .metrics import case_shares, scores
+from .photometry import half_light_radius
+from .samples import Sample, load_sample
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+REFERENCE = Path(__file__).resolve().parents[1] / "data" / "reference" / "sep_scores.ecsv"
+SCORES = ("bias", "scatter", "outliers", "mape_mag", "mape_flux", "median_flux")
+
+
+def sep_exam(sample: Sample, n: int, seed: int = 42) -> tuple[Table, dict[str, Table]]:
+    """Blends of a cleaned sample, and what SEP's three fluxes make of them, true positions known.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cleaned.
+    n : int
+        Number of blends.
+    seed : int
+
+    Returns
+    -------
+    blends : astropy.table.Table
+    predictions : dict of str to astropy.table.Table
+        As from `sep_baselines`.
+    """
+    blends = draw_blends(sample, n, seed=seed)
+    images, _, _ = render(sample, blends, masks=False)
+    return blends, sep_baselines(images, truth=blends)
+
+
+def scoreboard(
+    name: str, blends: Table, predictions: dict[str, Table], *, n_bootstrap: int = 200, seed: int = 0
+) -> Table:
+    """One row per method and galaxy: the detection split and every score, with errors from resampling galaxies.
+
+    Parameters
+    ----------
+    name : str
+        What the column `sample` says.
+    blends : astropy.table.Table
+    predictions : dict of str to astropy.table.Table
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns `sample`, `method`, `galaxy`, `n`, `failed`; `both`, `one`, `more` (% of the blends in which two,
+        one and more objects were found); `bias` and `scatter` (mag), `outliers` (%), `mape_mag`, `mape_flux` and
+        `median_flux` (%), each with `_err`.
+    """
+    table = scores(blends, predictions, n_bootstrap=n_bootstrap, seed=seed)
+    table = table[table["case"] == "all"]
+    board = table[["method", "galaxy", "n", "failed"]]
+    board.add_column(np.full(len(board), name), name="sample", index=0)
+    splits = {method: _split(blends, pred, n_bootstrap, seed) for method, pred in predictions.items()}
+    for label in ("both", "one", "more"):
+        for k, suffix in enumerate(("", "_err")):
+            board[label + suffix] = [100 * splits[method][label][k] for method in board["method"]]
+    for label in SCORES:
+        for suffix in ("", "_err"):
+            board[label + suffix] = table[label + suffix] * (100 if label == "outliers" else 1)
+    for label in board.colnames[5:]:
+        board[label].info.format = ".3f" if label.startswith(("bias", "scatter")) else ".1f"
+        board[label].info.unit = "mag" if label.startswith(("bias", "scatter")) else "%"
+    board.meta["matching"] = table.meta.get("matching", {})
+    return board
+
+
+def _split(blends, pred, n_bootstrap, seed):
+    shares = case_shares(blends, pred, n_bootstrap=n_bootstrap, seed=seed)
+    share = dict(zip(shares["case"], shares["share"], strict=True))
+    error = dict(zip(shares["case"], shares["share_err"], strict=True))
+    one = ("only central", "only companion")
+    return {
+        "both": (share["both"], error["both"]),
+        "one": (sum(share[c] for c in one), float(np.hypot(*(error[c] for c in one)))),
+        "more": (share["more"], error["more"]),
+    }
+
+
+def readable(board: Table) -> str:
+    """A scoreboard as plain text: every number with its error, one line per method and galaxy."""
+    lines = [("sample", "method", "galaxy", "n", "failed", "two found %", "one %", "more %", "bias mag", "scatter mag",
+              "outliers %", "flux MAPE %", "median %")]  # fmt: skip
+    for row in board:
+        cells = [
+            str(row["sample"]),
+            str(row["method"]),
+            str(row["galaxy"]),
+            str(row["n"]),
+            str(row["failed"]),
+        ]
+        for label in ("both", "one", "more", "bias", "scatter", "outliers", "mape_flux", "median_flux"):
+            digits = 3 if label in ("bias", "scatter") else 1
+            cells.append(f"{row[label]:.{digits}f} ± {row[label + '_err']:.{digits}f}")
+        lines.append(tuple(cells))
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    text = [
+        "  ".join(
+            cell.ljust(w) if k < 3 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:]]) + "\n"
+
+
+def reference_scores(but: str = "") -> Table:
+    """The stored scoreboard: real HST galaxies, and synthetic ones like them in magnitude and size.
+
+    Parameters
+    ----------
+    but : str
+        Leave out the rows of this sample, when it is the one now being measured.
+
+    Returns
+    -------
+    astropy.table.Table
+        As from `scoreboard`; ``meta["made_by"]`` says how.
+    """
+    from astropy.table import Table
+
+    table = Table.read(REFERENCE)
+    return table[table["sample"] != but]
+
+
+def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
+    """Two samples of the same size that are alike in magnitude and half-light radius, measured alike.
+
+    Parameters
+    ----------
+    real, pool : Sample
+        Cleaned; for each galaxy of `real` the most similar one of `pool` is taken, none twice.
+
+    Returns
+    -------
+    real, matched : Sample
+        With `mag` and `r_eff` replaced by FLUX_AUTO's magnitude and the measured half-light radius in both.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    real, pool = (_as_measured(sample) for sample in (real, pool))
+    mag, size = (
+        np.subtract.outer(f(real.catalog), f(pool.catalog))
+        for f in (lambda c: np.asarray(c["mag"]), lambda c: np.log(np.asarray(c["r_eff"])))
+    )
+    _, chosen = linear_sum_assignment(mag**2 + (2 * size) ** 2)
+    return real, pool[chosen]
+
+
+def _as_measured(sample):
+    catalog = sample.catalog.copy()
+    catalog["mag"] = sample.zeropoint - 2.5 * np.log10(catalog["flux_auto"])
+    catalog["r_eff"] = half_light_radius(sample.images, sample.own_masks())
+    return Sample(sample.images, sample.segmaps, catalog, sample.zeropoint, sample.pixel_scale, sample.name,
+                  sky_stamps=sample.sky)  # fmt: skip
+
+
+def make_reference(folder: str, n: int = 5000, seed: int = 42) -> Table:
+    """Measure the stored scoreboard: a folder of real galaxies, and its synthetic twins.
+
+    Parameters
+    ----------
+    folder : path
+    n : int
+        Blends of each.
+    seed : int
+
+    Returns
+    -------
+    astropy.table.Table
+    """
+    from astropy.table import vstack
+
+    real = clean(load_sample(folder))
+    names = (f"{len(real)} real HST galaxies", "synthetic, alike in magnitude and size")
+    pair = like_for_like(real, clean(load_sample("synthetic", seed=seed)))
+    boards = [scoreboard(name, *sep_exam(sample, n, seed)) for name, sample in zip(names, pair, strict=True)]
+    board = vstack(boards, metadata_conflicts="silent")
+    board.meta["made_by"] = f"python -m blendkit.scoreboard {Path(folder).name}: {n} blends of each, seed {seed}"
+    return board
+
+
+if __name__ == "__main__":
+    board = make_reference(sys.argv[1])
+    REFERENCE.parent.mkdir(parents=True, exist_ok=True)
+    board.write(REFERENCE, overwrite=True)
+    print(readable(board), end="")

@@ -1,0 +1,32 @@
+// Sends the keys of the Python side's list to it, from anywhere inside the box (class "bk-keys-box") that holds
+// this widget; everywhere else keys keep their meaning.
+function render({ model, el }) {
+  const text = document.createElement("div");
+  text.tabIndex = 0;
+  text.setAttribute("role", "group");
+  text.className = "bk-keys";
+  text.style.cssText = "padding: 4px 8px; border: 1px solid currentColor; border-radius: 4px; opacity: 0.85";
+  text.textContent = model.get("hint");
+  el.appendChild(text);
+
+  const box = () => el.closest(".bk-keys-box") || el;
+  // JupyterLab's own "a" inserts a cell, unless the element with the focus asks for silence
+  const focus = (event) => {
+    if (box().contains(event.target)) event.target.setAttribute("data-lm-suppress-shortcuts", "true");
+  };
+  const listen = (event) => {
+    if (!box().contains(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!model.get("pressable").includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    model.send({ key: event.key });
+  };
+  document.addEventListener("focusin", focus);
+  document.addEventListener("keydown", listen);
+  return () => {
+    document.removeEventListener("focusin", focus);
+    document.removeEventListener("keydown", listen);
+  };
+}
+
+export default { render };

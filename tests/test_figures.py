@@ -1,0 +1,409 @@
+"""Figures: they draw without a screen, stay on their canvas, and their numbers are those of the metrics."""
+
+import subprocess
+import sys
+import warnings
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from astropy.table import Table
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose, assert_array_equal
+
+import blendkit as bk
+from blendkit import figures, metrics
+
+matplotlib.use("Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+CATALOGUE = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
+NOISE, SIZE = 0.006, 96
+MATCHING = "true positions of both galaxies known (paper, section 3.3)"
+
+
+def fabricate_sample(n=8, seed=0):
+    """Round galaxies, each with a neighbour in one corner."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((SIZE, SIZE))
+    mag, width = np.linspace(20, 22.5, n), np.linspace(4, 2, n)
+    images = rng.normal(0, NOISE, (n, SIZE, SIZE))
+    segmaps = np.zeros((n, SIZE, SIZE), np.uint8)
+    for image, segmap, m, w in zip(images, segmaps, mag, width, strict=True):
+        for label, (cy, cx) in ((2, (20, 74)), (1, (SIZE // 2, SIZE // 2))):
+            r2 = ((y - cy) ** 2 + (x - cx) ** 2) / w**2
+            image += 10 ** (-0.4 * (m - 25.96)) * np.exp(-r2 / 2) / (2 * np.pi * w**2)
+            segmap[r2 < 12] = label
+    types = np.resize(["sph", "disk", "sphd", "irr"], n)
+    columns = {"id": np.arange(100, 100 + n), "mag": mag, "r_eff": 1.18 * width, "morphology": types}
+    catalog = Table({**columns, "segval": np.ones(n, int)})
+    return bk.Sample(images.astype(np.float32), segmaps, catalog, name="fabricated")
+
+
+def fabricate_predictions(blends, seed=0, **meta):
+    """Fluxes off by 10 %, a few not measured, and every detection case."""
+    rng = np.random.default_rng(seed)
+    pred = Table(meta=meta)
+    for galaxy in ("central", "companion"):
+        pred[f"flux_{galaxy}"] = blends[f"flux_{galaxy}"] * rng.normal(1, 0.1, len(blends))
+        pred[f"flux_{galaxy}"][:2] = np.nan, -1
+    pred["case"] = np.resize(["both"] * 6 + list(metrics.CASES), len(blends))
+    return pred
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return fabricate_sample()
+
+
+@pytest.fixture(scope="module")
+def clean(sample):
+    return bk.clean(sample, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"), n_jobs=1)
+
+
+@pytest.fixture(scope="module")
+def blends(clean):
+    return bk.draw_blends(clean, 60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def predictions(blends):
+    names = ("SEP isophotal", "SEP Kron", "SEP Kron, neighbour masked")
+    return {name: fabricate_predictions(blends, i, matching=MATCHING) for i, name in enumerate(names)}
+
+
+def report_of_rejections(clean):
+    report = clean.report.copy()
+    report["kept"][:3] = False
+    reason = "the label at the centre is not the catalogue's; flux far from the catalogue's"
+    report["reason"] = np.array([reason, reason, "rejected by eye"] + [""] * (len(report) - 3))
+    return report
+
+
+def with_kept(report):
+    report = report.copy()
+    report["kept"] = True
+    return report
+
+
+def published():
+    """The paper's own predictions, all at zeropoint 25.96."""
+    if not CATALOGUE.exists():
+        pytest.skip(f"{CATALOGUE} is missing: get output_catalog.csv from github.com/aboucaud/coindeblend.")
+    t = Table.read(CATALOGUE)
+    case = np.array(["only central", "only companion", "both", "more"])[t["detection"]]
+    columns = {"central": t["g1_id"], "companion": t["g2_id"]}
+    fluxes = {"flux_central": t["g1_flux"], "flux_companion": t["g2_flux"]}
+    blends = Table(columns | fluxes, meta={"zeropoint": 25.96})
+    scale = {"b2f": 1, "b2m2f": 1, "sex": 10 ** (0.4 * (25.96 - 25.67))}
+    predictions = {
+        name: Table(
+            {f"flux_{g}": t[f"{k}_flux_{name}"] * by for g, k in (("central", "g1"), ("companion", "g2"))}
+            | {"case": case}
+        )
+        for name, by in scale.items()
+    }
+    return blends, predictions
+
+
+DRAW = {
+    "before and after": lambda s, c, b, p: figures.stamps_before_after(s, c),
+    "before and after, one": lambda s, c, b, p: figures.stamps_before_after(s, c, ids=[103]),
+    "rejected": lambda s, c, b, p: figures.rejected_stamps(s, report_of_rejections(c)),
+    "rejected, none": lambda s, c, b, p: figures.rejected_stamps(s, with_kept(c.report)),
+    "grid": lambda s, c, b, p: figures.blend_grid(c, 100, 103),
+    "grid, one": lambda s, c, b, p: figures.blend_grid(c, 100, 103, distances=[10], dmags=[0]),
+    "parts": lambda s, c, b, p: figures.blend_parts(c, b),
+    "parts, one": lambda s, c, b, p: figures.blend_parts(c, b[:1], fill="zero"),
+    "fill step": lambda s, c, b, p: figures.fill_step(c, b),
+    "dmag noise": lambda s, c, b, p: figures.dmag_noise(c),
+    "dmag noise, one": lambda s, c, b, p: figures.dmag_noise(c, [0]),
+    "magnitudes, one": lambda s, c, b, p: figures.recovered_magnitudes(b, {"SEP": p["SEP Kron"]}),
+    "magnitudes, two": lambda s, c, b, p: figures.recovered_magnitudes(b, dict(list(p.items())[:2])),
+    "magnitudes, three": lambda s, c, b, p: figures.recovered_magnitudes(b, p),
+    "split": lambda s, c, b, p: figures.detection_split({
+        "synthetic galaxies": (b, p["SEP Kron"]), "real": metrics.case_shares(b, p["SEP isophotal"])
+    }),
+    "kinds": lambda s, c, b, p: figures.flux_kinds(b, p),
+    "kinds, one": lambda s, c, b, p: figures.flux_kinds(b, {"SEP": p["SEP Kron"]}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=DRAW)
+def figure(request, sample, clean, blends, predictions):
+    before = matplotlib.rcParams.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = DRAW[request.param](sample, clean, blends, predictions)
+        texts_of(fig)
+    assert matplotlib.rcParams == before
+    return fig
+
+
+def texts_of(fig):
+    """Every text that is drawn, with its place in pixels."""
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    off_the_scale = {label for ax in fig.findobj(Axes) for label in labels_off_the_scale(ax)}
+    texts = [t for t in fig.findobj(matplotlib.text.Text) if t.get_visible() and t.get_text().strip()]
+    texts = [t for t in texts if t not in off_the_scale]
+    return {t: t.get_window_extent(canvas.get_renderer()) for t in texts}
+
+
+def labels_off_the_scale(ax):
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
+                yield from (tick.label1, tick.label2)
+
+
+def said(fig):
+    return " ".join(" ".join(t.get_text() for t in texts_of(fig)).split())
+
+
+def test_a_figure_belongs_to_nobody_and_says_what_to_see(figure):
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == []
+    assert figure.get_suptitle()
+    assert figure.get_figwidth() <= 12
+
+
+def test_texts_are_legible_and_on_the_canvas(figure):
+    for text, box in texts_of(figure).items():
+        assert text.get_fontsize() >= 12, text.get_text()
+        assert box.xmin >= -1, text.get_text()
+        assert box.ymin >= -1, text.get_text()
+        assert box.xmax <= figure.bbox.xmax + 1, text.get_text()
+        assert box.ymax <= figure.bbox.ymax + 1, text.get_text()
+
+
+def test_texts_do_not_overlap(figure):
+    for (one, a), (other, b) in combinations(texts_of(figure).items(), 2):
+        width, height = min(a.xmax, b.xmax) - max(a.xmin, b.xmin), min(a.ymax, b.ymax) - max(a.ymin, b.ymin)
+        assert min(width, height) < 3, (one.get_text(), other.get_text())
+
+
+def test_scales_have_labels_with_units(figure):
+    for ax in figure.findobj(Axes):
+        for axis, name in ((ax.xaxis, "x"), (ax.yaxis, "y")):
+            label = axis.get_label_text() or (ax.get_title() if ax not in figure.axes else "")
+            numbers = [t for t in axis.get_ticklabels() if t.get_visible() and t.get_text()[-1:].isdigit()]
+            if numbers:
+                assert any(unit in label for unit in ("mag)", "(%)", "(pixels)", "no unit)", "(e⁻/s)")), (name, label)
+
+
+def test_pictures_have_a_scale_bar(figure):
+    if any(ax.images for ax in figure.axes):
+        assert "″" in said(figure)
+
+
+def test_stretch_maps_flux_to_shades():
+    flux = np.linspace(-0.1, 20, 1000)
+    shade = figures.stretch(flux.reshape(20, 50))
+    assert shade.shape == (20, 50)
+    assert shade.dtype == np.float32
+    assert (np.diff(shade.ravel()) >= 0).all()
+    assert_allclose(figures.stretch([-3 * NOISE, 1000 * NOISE]), [0, 1], atol=1e-6)
+    assert_array_equal(figures.stretch([-1, 100]), [0, 1])
+    assert_allclose(figures.stretch(2 * flux, noise=2 * NOISE), figures.stretch(flux), rtol=1e-5)
+
+
+def test_before_and_after_show_these_galaxies(sample, clean):
+    fig = figures.stamps_before_after(sample, clean, ids=[105, 101])
+    assert [ax.get_title().split("\n")[0] for ax in fig.axes[:2]] == ["galaxy 105", "galaxy 101"]
+    noise = figures._noise(sample)
+    assert_array_equal(fig.axes[0].images[0].get_array(), figures.stretch(sample.images[5], noise))
+    assert_array_equal(fig.axes[3].images[0].get_array(), figures.stretch(clean.images[1], noise))
+    assert_allclose(noise, NOISE, rtol=0.03)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [
+        "segment of the central galaxy", "segments of neighbours", "replaced by sky"
+    ]  # fmt: skip
+
+
+def test_rejected_stamps_show_every_reason_first(sample, clean):
+    fig = figures.rejected_stamps(sample, report_of_rejections(clean), n=2)
+    assert fig.get_suptitle() == "Cleaning dropped 3 of 8 stamps; 2 of them, each with the reason"
+    reasons = [" ".join(ax.get_xlabel().split()) for ax in fig.axes]
+    assert reasons == list(report_of_rejections(clean)["reason"][[0, 2]])
+    assert [ax.get_title() for ax in fig.axes] == ["galaxy 100, AB 20.0 mag", "galaxy 102, AB 20.7 mag"]
+
+
+def test_the_grid_shows_the_rendered_blends(clean):
+    distances, dmags = (6, 12, 25), (-1, 1.5)
+    fig = figures.blend_grid(clean, 101, 104, distances, dmags)
+    recipe = bk.make_blends(clean, 101, 104, [6, 12, 25] * 2, 0, np.repeat([-1.0, 1.5], 3))
+    images = bk.render(clean, recipe, masks=False)[0]
+    for ax, image in zip(fig.axes, images, strict=True):
+        assert_array_equal(ax.images[0].get_array(), figures.stretch(image, figures._noise(clean)))
+    assert fig.axes[1].get_title().startswith("12 px = 0.72″")
+    assert fig.axes[3].get_ylabel().endswith("(dmag +1.5)")
+
+
+def test_parts_show_blend_galaxies_and_overlap(clean):
+    recipe = bk.make_blends(clean, 100, 101, 8, 3, 1.0)
+    fig = figures.blend_parts(clean, recipe)
+    (image,), (mask,), (flux,) = bk.render(clean, recipe)
+    noise = figures._noise(clean)
+    assert_array_equal(fig.axes[0].images[0].get_array(), figures.stretch(image, noise))
+    for ax, part in zip(fig.axes[1:3], bk.blending.render_parts(clean, recipe)[0], strict=True):
+        assert_array_equal(ax.images[0].get_array(), figures.stretch(part, noise))
+    picture = fig.axes[3].images[0].get_array()
+    overlap = (picture == matplotlib.colors.to_rgb(figures.COLOURS["overlap"])).all(axis=-1)
+    assert_array_equal(overlap, mask.all(axis=-1))
+    assert fig.axes[3].get_xlabel() == f"overlap: {overlap.sum()} px"
+    assert fig.axes[2].get_xlabel().startswith(f"{flux[1]:.3g} e⁻/s")
+
+
+def test_the_scale_bar_is_as_long_as_it_says(clean):
+    fig = figures.blend_grid(clean, 100, 101, [10], [0])
+    ax = fig.axes[0]
+    bar = next(line for line in ax.lines if line.get_color() == "black")
+    (label,) = [t.get_text() for t in ax.texts]
+    assert_allclose(np.ptp(bar.get_xdata()) * clean.pixel_scale, float(label.rstrip("″")))
+
+
+def test_fill_step_finds_the_noise_of_one_and_of_two_stamps(clean, blends):
+    sigmas = figures.fill_step_sigmas(clean, blends)
+    two = NOISE * np.sqrt(2)
+    assert_allclose([sigmas[k] for k in ("zero_inside", "sky_inside", "sky_outside")], two, rtol=0.03)
+    assert_allclose(sigmas["zero_outside"], NOISE, rtol=0.03)
+    assert 0 < sigmas["n_blends"] <= len(blends)
+    text = said(figures.fill_step(clean, blends))
+    assert f"zero: {sigmas['zero_outside']:.4f}" in text
+    assert f"sky: {sigmas['sky_outside']:.4f}" in text
+
+
+def test_dmag_scales_the_noise_of_the_companion(clean):
+    sigmas = figures.dmag_noise_sigmas(clean, [-1, 0, 2])
+    assert list(sigmas) == [-1, 0, 2]
+    expected = NOISE * np.sqrt(1 + 10 ** (-0.8 * np.array(list(sigmas))))
+    assert_allclose(list(sigmas.values()), expected, rtol=0.02)
+
+
+def test_panels_of_figure_5_say_what_the_metrics_say(blends, predictions):
+    fig = figures.recovered_magnitudes(blends, predictions)
+    for column, pred in enumerate(predictions.values()):
+        for row, galaxy in enumerate(("central", "companion")):
+            counted = np.isin(pred["case"], ["both", f"only {galaxy}"])
+            assert_array_equal(figures.figure_5_rows(pred, galaxy), counted)
+            flux = np.where(pred[f"flux_{galaxy}"] > 0, pred[f"flux_{galaxy}"], np.nan)[counted]
+            true = 25.96 - 2.5 * np.log10(blends[f"flux_{galaxy}"][counted])
+            got = metrics.magnitude_scores(true, 25.96 - 2.5 * np.log10(flux))
+            assert got["failed"] == 2
+            text = fig.axes[3 * row + column].texts[0].get_text().replace("−", "-").split("\n")
+            assert text == [
+                f"n {got['n']} of 60", "(2 failed)", f"bias {got['bias']:.3f} mag",
+                f"scatter {got['scatter']:.3f} mag", f"outliers {100 * got['outliers']:.2f} %",
+                f"MAPE {got['mape']:.2f} %",
+            ]  # fmt: skip
+    assert MATCHING in " ".join(fig.get_supxlabel().split())
+
+
+def test_without_cases_all_rows_count(blends, predictions):
+    pred = predictions["SEP Kron"].copy()
+    pred.remove_column("case")
+    pred.meta.clear()
+    fig = figures.recovered_magnitudes(blends, {"mine": pred})
+    assert fig.axes[0].texts[0].get_text().startswith("n 58 of 60")
+    assert "Positions: not stated." in " ".join(fig.get_supxlabel().split())
+
+
+def test_figure_5_of_the_published_catalogue():
+    blends, predictions = published()
+    fig = figures.recovered_magnitudes(blends, predictions)
+    first = [ax.texts[0].get_text().split("\n")[0] for ax in fig.axes]
+    assert first == ["n 3,844 of 4,776"] * 3 + ["n 4,344 of 4,776"] * 3
+    sextractor = fig.axes[5].texts[0].get_text()
+    assert sextractor.endswith("bias 0.002 mag\nscatter 0.710 mag\noutliers 16.23 %\nMAPE 1.97 %")
+
+
+def test_methods_matched_differently_are_told_apart(blends, predictions):
+    first, second = (p.copy() for p in list(predictions.values())[:2])
+    second.meta["matching"] = "pixels only"
+    fig = figures.flux_kinds(blends, {"A": first, "B": second})
+    assert f"Positions: A: {MATCHING}; B: pixels only." in " ".join(fig.get_supxlabel().split())
+
+
+def test_kinds_say_what_the_metrics_say(blends, predictions):
+    fig = figures.flux_kinds(blends, predictions)
+    for ax, galaxy in zip(fig.axes, ("central", "companion"), strict=True):
+        for text, pred in zip(ax.texts, predictions.values(), strict=True):
+            got = metrics.flux_scores(blends[f"flux_{galaxy}"], pred[f"flux_{galaxy}"])
+            expected = f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n 58, 2 failed)"
+            assert text.get_text() == expected
+
+
+def test_bars_are_the_shares(blends, predictions):
+    pred = predictions["SEP Kron"]
+    shares = metrics.case_shares(blends, pred)
+    fig = figures.detection_split({"SEP": (blends, pred)})
+    (ax,) = fig.axes
+    assert_allclose([bar.get_width() for bar in ax.patches], 100 * shares["share"])
+    text = said(fig)
+    for row in shares:
+        assert f"{100 * row['share']:.1f} ± {100 * row['share_err']:.1f} %" in text
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == list(metrics.CASES)
+
+
+def test_all_failed_is_drawn(blends):
+    nothing = Table({"flux_central": np.full(60, np.nan), "flux_companion": np.full(60, np.nan)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = figures.recovered_magnitudes(blends, {"nothing": nothing})
+        figures.flux_kinds(blends, {"nothing": nothing})
+    assert "(60 failed)" in fig.axes[0].texts[0].get_text()
+
+
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (lambda s, c, b, p: figures.stamps_before_after(s, c, ids=[7]), r"not in the sample .* \(ids 7\)"),
+        (lambda s, c, b, p: figures.stamps_before_after(s, c[2:], ids=[100]), "galaxy 100 was dropped by"),
+        (lambda s, c, b, p: figures.rejected_stamps(s, b), "The report have no column id"),
+        (lambda s, c, b, p: figures.blend_grid(c, 100, 7), "not in the sample"),
+        (lambda s, c, b, p: figures.blend_grid(c, 100, 101, distances=[]), "no distance or no dmag"),
+        (lambda s, c, b, p: figures.blend_grid(c, 100, 101, distances=[2.5]), "whole pixels: round them"),
+        (lambda s, c, b, p: figures.blend_grid(c, 100, 101, distances=[200]), "smaller than the stamp"),
+        (lambda s, c, b, p: figures.blend_parts(c, b[:0]), "no blends to draw"),
+        (lambda s, c, b, p: figures.fill_step(c, b[:0]), "no blends to draw"),
+        (lambda s, c, b, p: figures.fill_step_sigmas(c, bk.make_blends(c, 100, 101, 0, 0)), "is shifted"),
+        (lambda s, c, b, p: figures.dmag_noise_sigmas(c[:1]), "1 galaxies and 5 dmags"),
+        (lambda s, c, b, p: figures.recovered_magnitudes(b[:0], p), "no blends to draw"),
+        (lambda s, c, b, p: figures.recovered_magnitudes(b, {}), "no prediction to draw"),
+        (lambda s, c, b, p: figures.recovered_magnitudes(b, {"A": p["SEP Kron"][:5]}), "'A' have 5 rows for 60"),
+        (lambda s, c, b, p: figures.flux_kinds(b, {"A": b["dx", "dy"]}), "'A' have no column flux_central"),
+        (lambda s, c, b, p: figures.detection_split({}), "no split to draw"),
+        (lambda s, c, b, p: figures.detection_split({"A": b}), "The shares of 'A' have no column case"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_one_clear_sentence(draw, sentence, sample, clean, blends, predictions):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        draw(sample, clean, blends, predictions)
+    assert "\n" not in str(caught.value)
+    assert plt.get_fignums() == []
+
+
+def test_blendkit_loads_without_matplotlib():
+    code = "import sys, blendkit; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_notebook_shows_a_figure_once():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    draw = (
+        "from astropy.table import Table\nfrom blendkit import figures\n"
+        "shares = Table({'case': ['both'], 'share': [1.0], 'share_err': [0.1]})\n"
+        "figures.detection_split({'A': shares})"
+    )
+    cells = [nbformat.v4.new_code_cell(source) for source in (draw, f"{draw};\nNone", "1")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120)
+    client.execute(cwd=str(ROOT))
+    pictures = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
+    assert pictures == [1, 0, 0]
