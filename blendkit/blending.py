@@ -183,7 +183,7 @@ def true_fluxes(sample: Sample) -> np.ndarray:
     if "flux_auto" in sample.catalog.colnames:
         return np.asarray(sample.catalog["flux_auto"], float)
     warnings.warn(
-        f"the sample {sample.name!r} has no flux_auto, so its catalogue magnitudes give the fluxes: run bk.clean first.",
+        f"the sample {sample.name!r} has no flux_auto, so catalogue magnitudes give the fluxes: run bk.clean first.",
         stacklevel=3,
     )
     return 10 ** (-0.4 * (np.asarray(sample.catalog["mag"], float) - sample.zeropoint))

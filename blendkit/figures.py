@@ -112,9 +112,7 @@ def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
     return np.clip(shade, 0, 1).astype(np.float32)
 
 
-def stamps_before_after(
-    sample: Sample, clean: Sample, ids: Sequence[int] | None = None, n: int = 4
-) -> Figure:
+def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None = None, n: int = 4) -> Figure:
     """Stamps before and after cleaning, with their segmentation (Figure 1).
 
     Parameters
@@ -191,7 +189,7 @@ def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
     ValueError
         Where the report names galaxies that are not in the sample.
     """
-    _need(report, "The report", "id", "kept", "reason")
+    _need(report, "The rows of the report", "id", "kept", "reason")
     dropped = report[~np.asarray(report["kept"], bool)]
     if not len(dropped):
         with _canvas(_WIDTH, 1.6) as fig:
@@ -203,18 +201,14 @@ def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
     reasons = [textwrap.fill(str(reason), 25) for reason in dropped["reason"]]
     columns = min(4, len(dropped))
     lines = -(-len(dropped) // columns)
-    tallest = [
-        max(r.count("\n") + 1 for r in reasons[i : i + columns]) for i in range(0, len(reasons), columns)
-    ]
+    tallest = [max(r.count("\n") + 1 for r in reasons[i : i + columns]) for i in range(0, len(reasons), columns)]
     with _canvas(*_size(lines, columns, extra=1 + 0.45 * lines + 0.2 * sum(tallest))) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).ravel()
         for ax, row, reason in zip(axes, rows, reasons, strict=False):
             _show(ax, stretch(sample.images[row], noise))
             _outline(ax, own[row], COLOURS["central"])
             _outline(ax, (sample.segmaps[row] != 0) & ~own[row], COLOURS["companion"])
-            ax.set_title(
-                f"galaxy {sample.catalog['id'][row]}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12
-            )
+            ax.set_title(f"galaxy {sample.catalog['id'][row]}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12)
             ax.set_xlabel(reason, fontsize=12)
         for ax in axes[len(rows) :]:
             ax.set_axis_off()
@@ -261,9 +255,7 @@ def blend_grid(
     """
     distances, dmags = np.atleast_1d(distances), np.atleast_1d(dmags).astype(float)
     if not (len(distances) and len(dmags)):
-        raise ValueError(
-            "the grid has no distance or no dmag, expected at least one of each: (8, 16) and (0, 1), say."
-        )
+        raise ValueError("the grid has no distance or no dmag, expected at least one of each: (8, 16) and (0, 1), say.")
     if not (distances == np.rint(distances)).all():
         raise ValueError(f"distances = {distances.tolist()} were given, expected whole pixels: round them.")
     distances = distances.astype(int)
@@ -285,9 +277,7 @@ def blend_grid(
             ax.plot(x0, sample.centre[0], "+", color=COLOURS["central"], markersize=9)
             ax.plot(x0 + row["dx"], sample.centre[0], "x", color=COLOURS["companion"], markersize=8)
         for ax, pixels in zip(axes[0], distances, strict=True):
-            ax.set_title(
-                f"{pixels} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff"
-            )
+            ax.set_title(f"{pixels} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff")
         for ax, row in zip(axes[:, 0], blends[:: len(distances)], strict=True):
             ax.set_ylabel(f"companion\nAB {row['mag_companion']:.1f} mag\n(dmag {_signed(row['dmag'])})")
         _scale_bar(axes[-1, -1], sample, right=True)
@@ -327,9 +317,7 @@ def blend_parts(sample: Sample, blends: Table, n: int = 3, fill: str = "sky") ->
     window = _window(masks.any(axis=(0, 3)), square=True)
     with _canvas(*_size(len(blends), 4, extra=1.3 + 0.3 * len(blends))) as fig:
         axes = fig.subplots(len(blends), 4, squeeze=False)
-        for line, row, image, part, mask, flux in zip(
-            axes, blends, images, parts, masks, fluxes, strict=True
-        ):
+        for line, row, image, part, mask, flux in zip(axes, blends, images, parts, masks, fluxes, strict=True):
             for ax, picture in zip(line, (image, *part), strict=False):
                 _show(ax, stretch(picture, noise))
             _outline(line[0], mask[..., 0], COLOURS["central"])
@@ -432,7 +420,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
             )
         ax.axvline(0, color="0.4", linestyle="dashed", linewidth=1.5)
         low, high = ax.get_ylim()
-        ax.set_ylim(low - 0.45 * (high - low), high + 0.18 * (high - low))
+        ax.set_ylim(low - 0.45 * (high - low), high + 0.4 * (high - low))
         ax.set(
             xlabel="distance from the edge (pixels)",
             ylabel="noise σ (e⁻/s)",
@@ -451,9 +439,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     return fig
 
 
-def dmag_noise_sigmas(
-    sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)
-) -> dict[float, float]:
+def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0)) -> dict[float, float]:
     """Noise of a blend for several offsets `dmag` to the companion's magnitude.
 
     Parameters
@@ -474,9 +460,7 @@ def dmag_noise_sigmas(
     """
     dmags = np.atleast_1d(dmags).astype(float)
     if len(sample) < 2 or not len(dmags):
-        raise ValueError(
-            f"{len(sample)} galaxies and {len(dmags)} dmags were given, expected at least two and one."
-        )
+        raise ValueError(f"{len(sample)} galaxies and {len(dmags)} dmags were given, expected at least two and one.")
     ids = np.asarray(sample.catalog["id"])[:50]
     blends = make_blends(sample, ids, np.roll(ids, 1), 0, 0)
     parts = render_parts(sample, blends)
@@ -614,11 +598,7 @@ def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Fig
             fig,
             f"Dashed: ±{OUTLIER_DMAG} mag, outliers lie beyond. Inset: Δmag = recovered − isolated (mag), "
             "the end bins hold all beyond. "
-            + (
-                "n: blends where the method says that it found both galaxies or only this one. "
-                if selected
-                else ""
-            )
+            + ("n: blends where the method says that it found both galaxies or only this one. " if selected else "")
             + _matching(predictions),
         )
     return fig
@@ -643,12 +623,8 @@ def detection_split(splits: Mapping[str, Table | tuple[Table, Table]]) -> Figure
         Without a bar to draw, or a table without the columns case, share and share_err.
     """
     if not splits:
-        raise ValueError(
-            'There is no split to draw, expected at least one: give {"label": (blends, predictions)}.'
-        )
-    tables = {
-        name: case_shares(*split) if isinstance(split, tuple) else split for name, split in splits.items()
-    }
+        raise ValueError('There is no split to draw, expected at least one: give {"label": (blends, predictions)}.')
+    tables = {name: case_shares(*split) if isinstance(split, tuple) else split for name, split in splits.items()}
     for name, table in tables.items():
         _need(table, f"The shares of {name!r}", "case", "share", "share_err")
     with _canvas(_WIDTH, 1.1 * len(tables) + 1.9) as fig:
@@ -709,7 +685,7 @@ def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
         for ax in axes:
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
-        _title(fig, "Each kind of flux beside the truth: 1 holds all of the galaxy's light and nothing else")
+        _title(fig, "Measured over isolated flux: 1 is all of the galaxy's light and nothing else")
         _caption(
             fig,
             "Boxes: quartiles and median; whiskers: 5 to 95 %. Errors are |measured / isolated − 1|: "
@@ -785,9 +761,7 @@ def _window(used, margin=6, square=False):
         places = np.flatnonzero(used.any(axis=1 - axis))
         limits.append((max(places[0] - margin, 0) - 0.5, min(places[-1] + margin, size - 1) + 0.5))
     if square:
-        half = max(
-            abs(end - size // 2) for pair, size in zip(limits, used.shape, strict=True) for end in pair
-        )
+        half = max(abs(end - size // 2) for pair, size in zip(limits, used.shape, strict=True) for end in pair)
         limits = [(max(size // 2 - half, -0.5), min(size // 2 + half, size - 0.5)) for size in used.shape]
     return limits
 
@@ -879,18 +853,14 @@ def _edge_pixels(sample, blends):
 
     shifted = np.flatnonzero(np.asarray(_some(blends)["dx"]) | np.asarray(blends["dy"]))[:_MOST_BLENDS]
     if not len(shifted):
-        raise ValueError(
-            "none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0."
-        )
+        raise ValueError("none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0.")
     used = blends[shifted]
     images, masks, _ = render(sample, used, fill="zero")
     images = {"zero": images, "sky": render(sample, used, masks=False)[0]}
     offsets, near = np.empty(masks.shape[:3]), np.empty(masks.shape[:3], bool)
     for row, mask, offset, where in zip(used, masks, offsets, near, strict=True):
         covered = _covered(sample, row)
-        offset[:] = np.where(
-            covered, distance_transform_edt(covered) - 0.5, 0.5 - distance_transform_edt(~covered)
-        )
+        offset[:] = np.where(covered, distance_transform_edt(covered) - 0.5, 0.5 - distance_transform_edt(~covered))
         where[:] = _far_from(mask.any(axis=-1)) & (np.abs(offset) < _EDGE_REACH)
         where[[0, -1]] = where[:, [0, -1]] = False  # a turn of the central galaxy leaves its own edge there
     if not ((offsets[near] > 0).any() and (offsets[near] < 0).any()):
@@ -909,9 +879,7 @@ def _edge_pixels(sample, blends):
 def _edge_sigmas(pixels):
     inside = pixels["offset"] > 0
     sides = {"inside": inside, "outside": ~inside}
-    sigmas = {
-        f"{f}_{s}": _robust_sigma(pixels[f][where]) for f in ("zero", "sky") for s, where in sides.items()
-    }
+    sigmas = {f"{f}_{s}": _robust_sigma(pixels[f][where]) for f in ("zero", "sky") for s, where in sides.items()}
     return sigmas | {"n_blends": pixels["n_blends"]}
 
 

@@ -35,9 +35,7 @@ class NotebookError(RuntimeError):
     """A notebook that a reader would see fail; the message has one line for each error."""
 
 
-def run_notebook(
-    path: str | os.PathLike, out: str | os.PathLike, parameters: dict, *, timeout: float = 1800
-) -> Path:
+def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: dict, *, timeout: float = 1800) -> Path:
     """Execute a notebook, drive its widgets, and fail if anything went wrong anywhere.
 
     Parameters
@@ -146,20 +144,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(argv):
-    parser = argparse.ArgumentParser(
-        prog="python -m blendkit.runner", description="Run the notebooks headless."
-    )
-    parser.add_argument(
-        "--sample", default="synthetic", help="synthetic, candels or a folder in the CANDELS layout"
-    )
+    parser = argparse.ArgumentParser(prog="python -m blendkit.runner", description="Run the notebooks headless.")
+    parser.add_argument("--sample", default="synthetic", help="synthetic, candels or a folder in the CANDELS layout")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
     parser.add_argument("--seed", default=42, type=int)
-    parser.add_argument(
-        "--results", default=Path("results"), type=Path, help="folder for everything that is made"
-    )
-    parser.add_argument(
-        "notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order"
-    )
+    parser.add_argument("--results", default=Path("results"), type=Path, help="folder for everything that is made")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order")
     return parser.parse_args(argv)
 
 
@@ -176,9 +166,7 @@ def _checked_sample(sample: str) -> str:
 def _notebooks(given: list[Path]) -> list[Path]:
     notebooks = [path.resolve() for path in given] or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise FileNotFoundError(
-            f"there are no notebooks in '{ROOT / 'notebooks'}': run this from a clone of blendkit."
-        )
+        raise FileNotFoundError(f"there are no notebooks in '{ROOT / 'notebooks'}': run this from a clone of blendkit.")
     missing = [str(path) for path in notebooks if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"there is no notebook '{missing[0]}': check the name.")
@@ -224,9 +212,7 @@ def _without_watch(notebook):
 def _without_live_widgets(notebook):
     """Leave each widget's picture, or a sentence where it has none: a page has no kernel, and perhaps no network."""
     notebook.metadata.pop("widgets", None)
-    for data in (
-        output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output
-    ):
+    for data in (output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output):
         if data.pop(_WIDGET_VIEW, None) is not None and "image/png" not in data:
             data["text/html"] = "<p><em>A live widget: open the notebook in JupyterLab to use it.</em></p>"
     return notebook
@@ -261,9 +247,7 @@ def _papermill(source, target, parameters, timeout) -> str:
         log = target.parent / _KERNEL_LOG
         said = log.read_text(errors="replace").splitlines() if log.is_file() else []
         last = [line for line in said if "WARNING" not in line][-1:]
-        return "; the kernel's last words: ".join(
-            [f"{type(error).__name__}: {_first_line(str(error))}", *last]
-        )
+        return "; the kernel's last words: ".join([f"{type(error).__name__}: {_first_line(str(error))}", *last])
     return ""
 
 
@@ -314,14 +298,10 @@ def _visible_errors(notebook) -> list[dict[str, str]]:
     written = [cell for cell in notebook.cells if not _is_papermills(cell)]
     for cell in written:
         where = (
-            "driving the widgets"
-            if _is_injected(cell)
-            else f"cell {written.index(cell)} {_first_line(cell.source)!r}"
+            "driving the widgets" if _is_injected(cell) else f"cell {written.index(cell)} {_first_line(cell.source)!r}"
         )
         outputs = cell.get("outputs", [])
-        found += [
-            _entry(where, o.ename, o.evalue) for o in captured_errors(outputs) if o.ename != "WidgetError"
-        ]
+        found += [_entry(where, o.ename, o.evalue) for o in captured_errors(outputs) if o.ename != "WidgetError"]
         found += [_entry(where, *error) for error in _printed_errors(outputs)]
     state = notebook.metadata.get("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
     for widget in state.values():

@@ -21,7 +21,7 @@ from .samples import Sample, load_sample
 if TYPE_CHECKING:
     from astropy.table import Table
 
-REFERENCE = Path(__file__).resolve().parents[1] / "data" / "reference" / "sep_scores.ecsv"
+REFERENCE = Path(__file__).resolve().parents[1] / "data" / "reference"
 SCORES = ("bias", "scatter", "outliers", "mape_mag", "mape_flux", "median_flux")
 
 
@@ -134,12 +134,21 @@ def reference_scores(but: str = "") -> Table:
     Returns
     -------
     astropy.table.Table
-        As from `scoreboard`; ``meta["made_by"]`` says how.
+        As from `scoreboard`, with a column `source`; ``meta["made_by"]`` says how.
     """
     from astropy.table import Table
 
-    table = Table.read(REFERENCE)
-    return table[table["sample"] != but]
+    table = Table.read(REFERENCE / "sep_scores.ecsv")
+    return table[table["source"] != but]
+
+
+def reference_cases(but: str = "") -> dict[str, Table]:
+    """The stored detection cases, for each sample as from `blendkit.metrics.case_shares`; see `reference_scores`."""
+    from astropy.table import Table
+
+    table = Table.read(REFERENCE / "sep_cases.ecsv")
+    table = table[table["source"] != but]
+    return {str(name): table[table["sample"] == name] for name in dict.fromkeys(table["sample"])}
 
 
 def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
@@ -174,8 +183,8 @@ def _as_measured(sample):
                   sky_stamps=sample.sky)  # fmt: skip
 
 
-def make_reference(folder: str, n: int = 5000, seed: int = 42) -> Table:
-    """Measure the stored scoreboard: a folder of real galaxies, and its synthetic twins.
+def make_reference(folder: str, n: int = 5000, seed: int = 42) -> tuple[Table, Table]:
+    """Measure the stored tables: a folder of real galaxies, and its synthetic twins.
 
     Parameters
     ----------
@@ -186,21 +195,30 @@ def make_reference(folder: str, n: int = 5000, seed: int = 42) -> Table:
 
     Returns
     -------
-    astropy.table.Table
+    scores, cases : astropy.table.Table
     """
     from astropy.table import vstack
 
     real = clean(load_sample(folder))
-    names = (f"{len(real)} real HST galaxies", "synthetic, alike in magnitude and size")
     pair = like_for_like(real, clean(load_sample("synthetic", seed=seed)))
-    boards = [scoreboard(name, *sep_exam(sample, n, seed)) for name, sample in zip(names, pair, strict=True)]
-    board = vstack(boards, metadata_conflicts="silent")
-    board.meta["made_by"] = f"python -m blendkit.scoreboard {Path(folder).name}: {n} blends of each, seed {seed}"
-    return board
+    names = (f"stored: {len(real)} real HST galaxies", "stored: synthetic, alike in magnitude and size")
+    boards, shares = [], []
+    for name, sample in zip(names, pair, strict=True):
+        blends, predictions = sep_exam(sample, n, seed)
+        boards.append(scoreboard(name, blends, predictions))
+        shares.append(case_shares(blends, next(iter(predictions.values()))))
+        shares[-1].add_column(name, name="sample", index=0)
+        for table in (boards[-1], shares[-1]):
+            table["source"] = sample.name
+    tables = vstack(boards, metadata_conflicts="silent"), vstack(shares, metadata_conflicts="silent")
+    for table in tables:
+        table.meta["made_by"] = (
+            f"python -m blendkit.scoreboard {Path(folder).name} ({n} blends of each, seed {seed}; positions known)"
+        )
+    return tables
 
 
 if __name__ == "__main__":
-    board = make_reference(sys.argv[1])
-    REFERENCE.parent.mkdir(parents=True, exist_ok=True)
-    board.write(REFERENCE, overwrite=True)
-    print(readable(board), end="")
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for table, file in zip(make_reference(sys.argv[1]), ("sep_scores.ecsv", "sep_cases.ecsv"), strict=True):
+        table.write(REFERENCE / file, overwrite=True)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -145,6 +146,7 @@ def figure(request, sample, clean, blends, predictions):
     return fig
 
 
+@cache
 def texts_of(fig):
     """Every text that is drawn, with its place in pixels."""
     canvas = FigureCanvasAgg(fig)
@@ -365,7 +367,7 @@ def test_all_failed_is_drawn(blends):
     [
         (lambda s, c, b, p: figures.stamps_before_after(s, c, ids=[7]), r"not in the sample .* \(ids 7\)"),
         (lambda s, c, b, p: figures.stamps_before_after(s, c[2:], ids=[100]), "galaxy 100 was dropped by"),
-        (lambda s, c, b, p: figures.rejected_stamps(s, b), "The report have no column id"),
+        (lambda s, c, b, p: figures.rejected_stamps(s, b), "The rows of the report have no column id"),
         (lambda s, c, b, p: figures.blend_grid(c, 100, 7), "not in the sample"),
         (lambda s, c, b, p: figures.blend_grid(c, 100, 101, distances=[]), "no distance or no dmag"),
         (lambda s, c, b, p: figures.blend_grid(c, 100, 101, distances=[2.5]), "whole pixels: round them"),

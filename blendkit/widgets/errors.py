@@ -76,9 +76,7 @@ def _place(error) -> str:
 
 def say(message_widget, text: str) -> None:
     """Show a sentence in an `ipywidgets.HTML` so that screen readers speak it; an empty one takes it away."""
-    message_widget.value = (
-        f'<div role="alert" style="line-height: 1.4">{html.escape(text)}</div>' if text else ""
-    )
+    message_widget.value = f'<div role="alert" style="line-height: 1.4">{html.escape(text)}</div>' if text else ""
 
 
 def recorded(where: str, message_widget=None) -> Callable:
@@ -195,9 +193,7 @@ class _LogHandler(logging.Handler):
     def emit(self, entry):
         error = entry.exc_info[1] if entry.exc_info else None
         if isinstance(error, Exception):
-            record(
-                "background task" if entry.name == "asyncio" else entry.getMessage().splitlines()[0], error
-            )
+            record("background task" if entry.name == "asyncio" else entry.getMessage().splitlines()[0], error)
 
 
 def _print_as_before(logger):
@@ -240,9 +236,7 @@ async def drive(timeout: float = 60) -> None:
     await _step("at the start", lambda: None, timeout)
     for control, name, values in controls:
         for value in (*values, getattr(control, name)):
-            await _step(
-                f"{_label(control)} set to {value}", functools.partial(setattr, control, name, value), timeout
-            )
+            await _step(f"{_label(control)} set to {value}", functools.partial(setattr, control, name, value), timeout)
     for button in widgets:
         if isinstance(button, Button) and not button.disabled:
             await _step(f"{_label(button)} clicked", button.click, timeout)
@@ -258,8 +252,7 @@ async def drive(timeout: float = 60) -> None:
 def report(errors: list[dict[str, str]]) -> str:
     """Recorded errors, one line each."""
     return "\n".join(
-        f"{e['where']}: {e['type']}: {e['message']}" + (f" ({e['place']})" if e["place"] else "")
-        for e in errors
+        f"{e['where']}: {e['type']}: {e['message']}" + (f" ({e['place']})" if e["place"] else "") for e in errors
     )
 
 
@@ -318,11 +311,7 @@ async def _settle(threads, timeout):
 
 def _busy(threads) -> Iterator[str]:
     me = asyncio.current_task()
-    yield from (
-        f"task {t.get_name()}"
-        for t in asyncio.all_tasks()
-        if t is not me and not _is_machinery(_task_home(t))
-    )
+    yield from (f"task {t.get_name()}" for t in asyncio.all_tasks() if t is not me and not _is_machinery(_task_home(t)))
     yield from ("executor job" for job in _submitted if not job.done())
     for thread in set(threading.enumerate()) - threads:
         target = getattr(thread, "_target", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ _PICTURES = {
     "masks": "true masks: " + " ".join(map(picture.swatch, ("central", "companion", "both"), (0, 1, 2))),
 }
 _ELLIPSE = 3  # isophotal semi-axes of SExtractor, times its a and b
+_CELL = 'style="padding: 0 1.2em 0 0; text-align: left; white-space: nowrap"'
 _WIDE = {"description_width": "8.5em"}
 
 
@@ -70,6 +70,7 @@ class BlendExplorer(ipw.VBox):
         )
         for control in self._all:
             control.observe(recorded(f"moving '{control.description}'", self.message)(self._moved), "value")
+        self._ask = recorded("asking your deblender", self.message)(self._ask)
         self.surprise.on_click(recorded("surprise me", self.message)(self._surprised))
         self.reset.on_click(recorded("reset", self.message)(self._was_reset))
         self._show()
@@ -90,9 +91,7 @@ class BlendExplorer(ipw.VBox):
             )
         )
         self.dx, self.dy = (
-            ipw.IntSlider(
-                value, -limit, limit, description=f"shift {axis} [pixels]", tooltip=tip, style=_WIDE
-            )
+            ipw.IntSlider(value, -limit, limit, description=f"shift {axis} [pixels]", tooltip=tip, style=_WIDE)
             for value, limit, axis, tip in (
                 (12, nx // 2 - 1, "x", "How far the companion lies to the right of the central galaxy"),
                 (6, ny // 2 - 1, "y", "How far the companion lies above the central galaxy"),
@@ -161,44 +160,44 @@ class BlendExplorer(ipw.VBox):
         alone, shown = _magnitudes([self.recipe["flux_companion"][0] * 10 ** (0.4 * dmag),
                                     self.recipe["flux_companion"][0]], self.sample.zeropoint)  # fmt: skip
         self.magnitude.value = f"companion: {alone}, now {shown}"
-        self._paint(images[0], parts, masks[0])
-        self.answer.value = self._answer(images)
+        found, failure = _detected(images[0])
+        self._paint(images[0], parts, masks[0], found)
+        self._tell(images, found, failure)
 
-    def _paint(self, image, parts, masks):
-        bright = float(np.percentile(self.sample.images[self.sample.index(self.recipe["central"])[0]], 99.9))
-        pictures = {name: picture.grey(stamp, self._noise, bright) for name, stamp in
-                    (("blend", image), ("central", parts[0]), ("companion", parts[1]))}  # fmt: skip
-        pictures["masks"] = picture.mask_picture(masks)
-        self._found, self._failure = _detected(image)
-        if self._found is not None:
-            pictures["blend"] = picture.ellipses(pictures["blend"], _shapes(self._found, self._matched()))
-        with contextlib.ExitStack() as together:
-            for name, widget in self._pictures.items():
-                together.enter_context(widget.hold_sync())
-                widget.value = picture.png(pictures[name])
-        self._painted = list(pictures.values())
+    def _paint(self, image, parts, masks, found):
+        bright = float(np.percentile(parts[0], 99.9))
+        blend, central, companion = (picture.grey(stamp, self._noise, bright) for stamp in (image, *parts))
+        if found is not None:
+            blend = picture.ellipses(blend, _shapes(found, self._matched(found)))
+        self._painted = [blend, central, companion, picture.mask_picture(masks)]
+        for widget, file in zip(self._pictures.values(), map(picture.png, self._painted), strict=True):
+            widget.value = file
 
-    def _matched(self):
-        ny, nx = self.sample.images.shape[1:]
-        return match_pixels(self._found, (ny // 2, nx // 2))
+    def _matched(self, found):
+        return match_pixels(found, self.sample.centre)
 
-    def _answer(self, images):
+    def _tell(self, images, found, failure):
         row, zeropoint = self.recipe[0], self.sample.zeropoint
         true = [row["flux_central"], row["flux_companion"]]
-        if self._found is None:
-            sentence, fluxes = f"SEP fails on this blend: {self._failure}", [np.nan, np.nan]
+        if found is None:
+            sentence, fluxes = f"SEP fails on this blend: {failure}", [np.nan, np.nan]
         else:
-            sentence = f"SEP sees {_objects(len(self._found))}"
-            fluxes = [self._found.kron_masked[i] if i >= 0 else np.nan for i in self._matched()]
+            sentence = f"SEP sees {_objects(len(found))}"
+            fluxes = [found.kron_masked[i] if i >= 0 else np.nan for i in self._matched(found)]
         rows = [
             ("alone (true)", _magnitudes(true, zeropoint)),
             (LABELS["kron_masked"], _compared(fluxes, true, zeropoint)),
         ]
+        self.answer.value = _as_html(sentence, rows)
         if self.deblender is not None:
-            table = self.deblender(images)
-            own = [float(table["flux_central"][0]), float(table["flux_companion"][0])]
-            rows.append((_method(self.deblender, table), _compared(own, true, zeropoint)))
-        return _as_html(sentence, rows)
+            self._ask(images, sentence, rows, true)
+
+    def _ask(self, images, sentence, rows, true):
+        """Add the answer of the reader's own deblender; if it fails, SEP's stays and the message says why."""
+        table = self.deblender(images)
+        fluxes = [float(table["flux_central"][0]), float(table["flux_companion"][0])]
+        answer = _method(self.deblender, table), _compared(fluxes, true, self.sample.zeropoint)
+        self.answer.value = _as_html(sentence, [*rows, answer])
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of it for pages without a kernel."""
@@ -237,9 +236,7 @@ def _objects(n: int) -> str:
         return "one object: for it, the two galaxies are one (or one of them is too faint)."
     if n == 2:
         return "two objects. The one nearest the centre counts as the central galaxy."
-    return (
-        f"{n} objects, more than there are. It takes the one nearest the centre and the brightest other one."
-    )
+    return f"{n} objects, more than there are. It takes the one nearest the centre and the brightest other one."
 
 
 def _magnitudes(fluxes, zeropoint):
@@ -252,22 +249,19 @@ def _compared(fluxes, true, zeropoint):
         if flux > 0 and truth > 0:
             off = -2.5 * np.log10(flux / truth)
             percent = 100 * (flux / truth - 1)
-            verdict = "right within 2 %" if abs(percent) < 2 else f"{percent:+.0f} % of its light"
+            verdict = "right within 2 %" if abs(percent) < 2 else f"{percent:+.0f} % light"
             text += f", Δmag = {off:+.2f} ({verdict})".replace("-", "−")
         texts.append(text)
     return texts
 
 
 def _as_html(sentence, rows):
-    cell = '<td style="padding: 0 1.5em 0 0; text-align: left">'
+    head = "".join(f'<th scope="col" {_CELL}>{text}</th>' for text in ("", "central", "companion"))
     lines = "".join(
-        f'<tr><th scope="row" style="padding: 0 1.5em 0 0; text-align: left">{html.escape(name)}</th>'
-        f"{cell}{texts[0]}</td>{cell}{texts[1]}</td></tr>"
+        f'<tr><th scope="row" {_CELL}>{html.escape(name)}</th>'
+        + "".join(f"<td {_CELL}>{text}</td>" for text in texts)
+        + "</tr>"
         for name, texts in rows
-    )
-    head = "".join(
-        f'<th scope="col" style="padding: 0 1.5em 0 0; text-align: left">{t}</th>'
-        for t in ("", "central", "companion")
     )
     return (
         f'<div role="status" style="line-height: 1.5"><b>{html.escape(sentence)}</b>'

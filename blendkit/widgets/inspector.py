@@ -72,9 +72,7 @@ class StampInspector(ipw.VBox):
         self.sample, self.path = sample, Path(path)
         self.ids = [int(i) for i in (sample.catalog["id"] if ids is None else ids)]
         if not self.ids:
-            raise ValueError(
-                "ids names no stamp, expected at least one catalogue id: leave it out to see all."
-            )
+            raise ValueError("ids names no stamp, expected at least one catalogue id: leave it out to see all.")
         self._rows = sample.index(self.ids).tolist()
         self._flags = {} if report is None else {int(r["id"]): str(r["flags"]) for r in report}
         self._noise = picture.noise_level(sample.sky)
@@ -121,9 +119,7 @@ class StampInspector(ipw.VBox):
             ("next", "", "arrow-right", "The next stamp, decision unchanged (right arrow)"),
         ):
             button = ipw.Button(description=name, button_style=style, icon=icon, tooltip=tip)
-            button.on_click(
-                recorded(f"'{name}' in the inspector", self.message)(lambda b: self._act(b.description))
-            )
+            button.on_click(recorded(f"'{name}' in the inspector", self.message)(lambda b: self._act(b.description)))
             self.buttons[name] = button
 
     def _pictures(self):
