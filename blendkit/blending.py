@@ -153,7 +153,8 @@ def make_blends(sample: Sample, central, companion, dx, dy, dmag=0.0, orient_cen
     )
     names = ("central", "companion", "dx", "dy", "dmag", "orient_central", "orient_companion")
     blends = Table({
-        name: column.astype(float if name == "dmag" else np.int64) for name, column in zip(names, columns, strict=True)
+        name: column.astype(float) if name == "dmag" else _whole(column)
+        for name, column in zip(names, columns, strict=True)
     })  # fmt: skip
     rows = _check_recipe(sample, blends)
     blends["distance"] = np.hypot(blends["dx"], blends["dy"])
@@ -176,6 +177,12 @@ def make_blends(sample: Sample, central, companion, dx, dy, dmag=0.0, orient_cen
         "sky": sample.sky_fingerprint,
     }
     return blends
+
+
+def _whole(column):
+    """Whole numbers as int64; anything else as it is, for the checks to refuse."""
+    whole = column.astype(np.int64)
+    return whole if (whole == column).all() else np.array(column)
 
 
 def true_fluxes(sample: Sample) -> np.ndarray:
@@ -220,8 +227,6 @@ def render(
     ValueError
         Where the sample does not hold these very galaxies, or a row is out of range.
     """
-    if fill not in FILLS:
-        raise ValueError(f"fill = {fill!r} was given, expected 'sky' or 'zero'.")
     rows = _check_recipe(sample, blends)
     _check_fingerprint(sample, blends, fill)
     images = _render_images(sample, blends, rows, fill)
@@ -327,8 +332,8 @@ def _original_catalogue(sample, blends):
 def turned(stamp: np.ndarray, orient: int) -> tuple[np.ndarray, int, int]:
     """A stamp in one of its eight orientations about the pixel ``[ny // 2, nx // 2]``, without a copy.
 
-    On an even stamp a flip sends the first row or column off the frame, and the last one's place is left empty at
-    the other side, since the centre pixel stays where it is.
+    Since the centre pixel stays where it is, a flip moves an even stamp by one pixel: a row or column leaves the
+    frame, and one at the other side is left empty, unless a shift makes up for it.
 
     Parameters
     ----------
@@ -339,23 +344,19 @@ def turned(stamp: np.ndarray, orient: int) -> tuple[np.ndarray, int, int]:
     Returns
     -------
     view : array
-        The turned pixels that are still on the frame.
+        The turned pixels.
     y, x : int
-        Where on the frame ``view[0, 0]`` belongs.
+        Where on the frame ``view[0, 0]`` belongs: 0 or 1.
     """
     if orient >= 4:
         stamp = stamp.T
     quarter = orient % 4
     if quarter % 2:
         stamp = stamp.T
-    y, x = (quarter in (1, 2)), (quarter in (2, 3))
-    odd_y, odd_x = (size % 2 for size in stamp.shape)
-    view = stamp[_backwards(odd_y) if y else slice(None), _backwards(odd_x) if x else slice(None)]
-    return view, int(y and not odd_y), int(x and not odd_x)
-
-
-def _backwards(odd):
-    return slice(None, None if odd else 0, -1)
+    flip_y, flip_x = quarter in (1, 2), quarter in (2, 3)
+    even_y, even_x = (size % 2 == 0 for size in stamp.shape)
+    view = stamp[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    return view, int(flip_y and even_y), int(flip_x and even_x)
 
 
 def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray) -> None:
@@ -440,9 +441,7 @@ def _own_segment(sample, row):
     """A galaxy's own pixels, and how far they reach from the centre pixel along either axis, however it is turned."""
     segmap, centre = sample.segmaps[row], sample.centre
     own = segmap == segmap[centre]
-    reach = max(
-        np.abs(np.flatnonzero(own.any(axis=1 - axis)) - middle).max() for axis, middle in enumerate(centre)
-    )
+    reach = max(np.abs(np.flatnonzero(own.any(axis=1 - axis)) - middle).max() for axis, middle in enumerate(centre))
     return own, int(reach)
 
 
@@ -458,6 +457,8 @@ def _place_segment(target, own, reach, orient, dy, dx):
 
 
 def _bank(sample, fill):
+    if fill not in FILLS:
+        raise ValueError(f"fill = {fill!r} was given, expected 'sky' or 'zero'.")
     return sample.sky if fill == "sky" else np.zeros_like(sample.sky)
 
 

@@ -209,6 +209,6 @@ def map_stamps(function: Callable, items: Iterable, n: int, *, n_jobs: int | Non
     from tqdm import tqdm
 
     cores = os.cpu_count() or 1 if n_jobs is None else n_jobs
-    jobs = joblib.Parallel(n_jobs=min(cores, n), return_as="generator")
+    jobs = joblib.Parallel(n_jobs=min(cores, max(n, 1)), return_as="generator")
     calls = (joblib.delayed(function)(item) for item in items)
     return list(tqdm(jobs(calls), total=n, desc=desc, disable=None, leave=False))

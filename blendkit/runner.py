@@ -72,14 +72,14 @@ def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: di
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(_with_watch(notebook), draft / "todo.ipynb")
         failure = _papermill(draft / "todo.ipynb", draft / path.name, parameters, timeout)
-        problems = _recorded(draft / _ERRORS)
+        problems = _kernel_failure(failure, draft / _KERNEL_LOG) + _recorded(draft / _ERRORS)
         if (draft / path.name).is_file():
             done = nbformat.read(draft / path.name, as_version=4)
             problems += _visible_errors(done)
             nbformat.write(_without_watch(done), draft / path.name)
             os.replace(draft / path.name, out / path.name)
     if problems or failure:
-        raise NotebookError(report(_once(problems)) or failure)
+        raise NotebookError(report(_once(problems)) or str(failure)) from failure
     return out / path.name
 
 
@@ -137,8 +137,11 @@ def main(argv: list[str] | None = None) -> int:
         f"Running {len(notebooks)} notebooks: sample {sample}, profile {args.profile}, seed {args.seed}.",
         flush=True,
     )
+    board = results / "scoreboard.txt"
+    before = _written_at(board)
     failed = [path for path in notebooks if not _run_and_tell(path, results, parameters)]
-    _print_scoreboard(results)
+    if _written_at(board) != before:
+        print(f"\n{board.read_text(encoding='utf-8').rstrip()}\n")
     print(f"Executed notebooks and pages are in {results} (open the .html files in a browser).")
     return int(bool(failed))
 
@@ -190,10 +193,9 @@ def _run_and_tell(path, results, parameters) -> bool:
     return not error
 
 
-def _print_scoreboard(results):
-    board = results / "scoreboard.txt"
-    if board.is_file():
-        print(f"\n{board.read_text(encoding='utf-8').rstrip()}\n")
+def _written_at(file):
+    """When a file was written, None where there is none: an old scoreboard is not this run's."""
+    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def _with_watch(notebook):
@@ -222,8 +224,8 @@ def _is_injected(cell) -> bool:
     return _INJECTED in cell.metadata.get("tags", [])
 
 
-def _papermill(source, target, parameters, timeout) -> str:
-    """Execute with papermill; what it complains about, or nothing."""
+def _papermill(source, target, parameters, timeout) -> Exception | None:
+    """Execute with papermill; what it complains about, or None."""
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     import papermill
 
@@ -241,14 +243,21 @@ def _papermill(source, target, parameters, timeout) -> str:
             kernel_manager_class=_kernel_of_this_python(target.parent),
             execution_timeout=timeout,
         )
-    except papermill.PapermillExecutionError as error:
-        return f"{error.ename}: {error.evalue}"
-    except Exception as error:  # a dead kernel, a cell that ran out of time
-        log = target.parent / _KERNEL_LOG
-        said = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        last = [line for line in said if "WARNING" not in line][-1:]
-        return "; the kernel's last words: ".join([f"{type(error).__name__}: {_first_line(str(error))}", *last])
-    return ""
+    except Exception as error:  # a cell's error, a cell that ran out of time, a dead kernel
+        return error
+    return None
+
+
+def _kernel_failure(failure, log) -> list[dict[str, str]]:
+    """A run that ended otherwise than by a cell's error, which stands in the notebook."""
+    from papermill import PapermillExecutionError
+
+    if failure is None or isinstance(failure, PapermillExecutionError):
+        return []
+    said = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    last = [line for line in said if "WARNING" not in line][-1:]
+    message = "; the kernel's last words: ".join([_first_line(str(failure)), *last])
+    return [_entry("running the notebook", type(failure).__name__, message)]
 
 
 def _first_line(text: str) -> str:

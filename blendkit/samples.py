@@ -180,8 +180,8 @@ class Sample:
             np.save(draft / _IMAGES, self.images)
             np.save(draft / _SEGMAPS, self.segmaps)
             np.save(draft / _SKY, self.sky)
-            meta = {"name": self.name, "zeropoint": self.zeropoint, "pixel_scale": self.pixel_scale}
-            (draft / _META).write_text(json.dumps(meta) + "\n")
+            meta = {"name": self.name, "zeropoint": float(self.zeropoint), "pixel_scale": float(self.pixel_scale)}
+            (draft / _META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
             _release_catalog(self.catalog).write(draft / _CATALOG, format="ascii.csv")
             for file in sorted(draft.iterdir()):
                 os.replace(file, folder / file.name)
@@ -241,14 +241,12 @@ def read_folder(folder: Path) -> Sample:
             raise FileNotFoundError(
                 f"'{folder}' has no {name}: the CANDELS layout is {', '.join(CANDELS_FILES)}, all three in one folder."
             )
-    meta = json.loads((folder / _META).read_text()) if (folder / _META).is_file() else {}
+    meta = _load_meta(folder / _META) if (folder / _META).is_file() else {}
     return Sample(
         _load_stack(folder / _IMAGES),
         _load_stack(folder / _SEGMAPS),
         _load_catalog(folder / _CATALOG),
-        zeropoint=meta.get("zeropoint", ZEROPOINT),
-        pixel_scale=meta.get("pixel_scale", PIXEL_SCALE),
-        name=meta.get("name", folder.resolve().name),
+        **({"name": folder.resolve().name} | meta),
         sky_stamps=_load_stack(folder / _SKY) if (folder / _SKY).is_file() else None,
     )
 
@@ -282,7 +280,10 @@ def check_sample(sample: Sample) -> None:
             f"stamps are {images.shape[1:]} and segmentation maps {segmaps.shape[1:]} pixels, expected the same: "
             "cut both from the same place."
         )
+    _check_sky(sample.sky_stamps, images.shape[1:])
     ids = np.asarray(catalog["id"])
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"the catalogue's ids are {ids.dtype}, expected whole numbers: number the galaxies.")
     y, x = sample.centre
     finite = np.isfinite(images).all(axis=(1, 2))
     radius, mag = (np.ma.filled(np.ma.asarray(catalog[c], float), np.nan) for c in ("r_eff", "mag"))
@@ -292,13 +293,25 @@ def check_sample(sample: Sample) -> None:
         (ids[~finite], "have NaN or infinite pixels, expected finite e-/s: drop or repair these stamps"),
         (ids[segmaps[:, y, x] == 0], f"have no object at the centre pixel [{y}, {x}] of the segmentation map, expected "
             "the galaxy's own label: recentre or drop these stamps"),
-        (ids[~(radius > 0)], "have a radius that is not positive, expected r_eff in pixels: drop these rows"),
+        (ids[~((radius > 0) & (radius < np.inf))], "have a radius that is not positive and finite, expected r_eff in "
+            "pixels: drop these rows"),
         (ids[~np.isfinite(mag)], "have a magnitude that is not finite, expected an AB magnitude: drop these rows"),
         (ids[unknown], f"have an unknown morphology, expected one of {', '.join(MORPHOLOGIES)}: translate the types"),
         (unique[counts > 1], "stand in the catalogue more than once, expected every id once: drop the repeated rows"),
     ):  # fmt: skip
         if len(bad):
             raise ValueError(f"{len(bad)} of {len(ids)} galaxies (ids {_few(bad)}) {sentence}.")
+
+
+def _check_sky(sky, shape):
+    if sky is None:
+        return
+    fits = sky.ndim == 3 and len(sky) and sky.shape[1:] == shape and sky.dtype == np.float32
+    if not fits or not np.isfinite(sky).all():
+        raise ValueError(
+            f"the sky stamps ({_SKY}) are {sky.dtype} of shape {sky.shape}, expected finite float32 of shape "
+            f"(k, {shape[0]}, {shape[1]}): leave them out to have them made from the sample."
+        )
 
 
 def _few(ids) -> str:
@@ -314,18 +327,37 @@ def _digest(*arrays) -> str:
 
 
 def _why(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else "empty file"
+    """The first clause of what a library says, without its full stop."""
+    lines = str(error).splitlines()
+    text = "".join(c for c in lines[0].split(". ")[0] if c.isprintable()) if lines else ""
+    return text[:150].rstrip(".") or "empty file"
+
+
+def _load_meta(path: Path) -> dict:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        numbers = {name: float(meta[name]) for name in ("zeropoint", "pixel_scale")}
+        return numbers | {"name": str(meta["name"])}
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"'{path}' is not what Sample.save writes, expected a JSON object with zeropoint, pixel_scale and name: "
+            "save the sample again, or remove the file to have the release's values."
+        ) from None
 
 
 def _load_stack(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"PK"):
+        raise ValueError(
+            f"'{path}' is an archive of several arrays, expected one plain .npy array: save it with numpy.save."
+        )
+    if start != b"\x93NUMPY":
+        raise ValueError(f"'{path}' is not a .npy array (it starts with {start!r}): fetch or write it again.")
     try:
         stack = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"'{path}' is not a readable .npy array ({_why(error)}): fetch or write it again.") from None
-    if not isinstance(stack, np.ndarray):
-        raise ValueError(
-            f"'{path}' is an archive of several arrays, expected one plain .npy array: save it with numpy.save."
-        )
     return stack if stack.dtype.isnative else stack.astype(stack.dtype.newbyteorder("="))
 
 
@@ -338,6 +370,8 @@ def _load_catalog(path: Path) -> Table:
         raise ValueError(f"'{path}' is not a readable CSV table ({_why(error)}): fetch or write it again.") from None
     for name, on_disk in _ON_DISK.items():
         if on_disk in table.colnames:
+            if name in table.colnames:
+                raise ValueError(f"'{path}' has both columns {on_disk} and {name}, expected one: remove the other.")
             table.rename_column(on_disk, name)
     if "mag_err" in table.colnames:
         table.remove_column("mag_err")

@@ -202,14 +202,15 @@ def make_reference(folder: str, n: int = 5000, seed: int = 42) -> tuple[Table, T
     real = clean(load_sample(folder))
     pair = like_for_like(real, clean(load_sample("synthetic", seed=seed)))
     names = (f"stored: {len(real)} real HST galaxies", "stored: synthetic, alike in magnitude and size")
+    sources = (real.name, "matched")
     boards, shares = [], []
-    for name, sample in zip(names, pair, strict=True):
+    for name, source, sample in zip(names, sources, pair, strict=True):
         blends, predictions = sep_exam(sample, n, seed)
         boards.append(scoreboard(name, blends, predictions))
         shares.append(case_shares(blends, next(iter(predictions.values()))))
         shares[-1].add_column(name, name="sample", index=0)
         for table in (boards[-1], shares[-1]):
-            table["source"] = sample.name
+            table["source"] = source
     tables = vstack(boards, metadata_conflicts="silent"), vstack(shares, metadata_conflicts="silent")
     for table in tables:
         table.meta["made_by"] = (

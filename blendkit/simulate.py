@@ -17,7 +17,7 @@ import numpy as np
 
 from .samples import MORPHOLOGIES, PIXEL_SCALE, ZEROPOINT, Sample
 
-VERSION = 1  # part of the cache's file name: raise it whenever pixels change
+VERSION = 2  # part of the cache's file name: raise it whenever pixels change
 
 SIZE = 128
 CENTER = SIZE // 2
@@ -311,22 +311,22 @@ def _bulge_and_disk(
 
 
 def _irregular(rng: np.random.Generator, flux: float, r_eff: float, x: float, y: float) -> np.ndarray:
-    """One to four bodies, clumps, knots and, twice in five, a tidal tail."""
+    """One to three bodies, clumps, knots and, twice in five, a tidal tail."""
     tail = rng.uniform(0.04, 0.18) if rng.random() < 0.4 else 0.0
-    knots = rng.uniform(0.04, 0.24)
-    shares = np.append(1.0, rng.uniform(0.08, 0.5, rng.integers(0, 4)))
+    knots = rng.uniform(0.01, 0.06)
+    shares = np.append(1.0, rng.uniform(0.08, 0.35, rng.integers(0, 3)))
     shares *= (1 - tail - knots) / shares.sum()
     q, angle = rng.uniform(0.35, 0.95), rng.uniform(0, np.pi)
     plane = _Plane(x, y, 1.1 * r_eff / 1.678, q, angle)
     body = _sersic(float(rng.choice((0.5, 1.0))), 1.1 * r_eff, q, angle, flux * shares[0])
     for share in shares[1:]:
-        distance, direction = r_eff * rng.uniform(0.3, 1.3), rng.uniform(0, 2 * np.pi)
-        size, q_part, turn = rng.uniform((0.2, 0.4, 0), (0.6, 1, np.pi))
+        distance, direction = r_eff * rng.uniform(0.2, 0.9), rng.uniform(0, 2 * np.pi)
+        size, q_part, turn = rng.uniform((0.35, 0.4, 0), (0.9, 1, np.pi))
         part = _sersic(1.0, r_eff * size, q_part, turn, flux * share)
         body += part.shift(distance * math.cos(direction), distance * math.sin(direction))
     arms = _Arms.draw(rng, strength=0.0)
     light = _structured(
-        rng, _see(body, x, y), plane, arms, clumps=rng.uniform(0.25, 0.6), lopsided=rng.uniform(0.05, 0.45)
+        rng, _see(body, x, y), plane, arms, clumps=rng.uniform(0.1, 0.3), lopsided=rng.uniform(0.05, 0.45)
     )
     light += _knots(rng, plane, arms, int(rng.integers(4, 20)), knots * flux, spread=2.0)
     return light + _tail(rng, x, y, r_eff, tail * flux)

@@ -11,7 +11,7 @@ from blendkit import runner
 SLIDER = "import ipywidgets as w\ns = w.IntSlider(3, 0, 10, description='shift')\n"
 
 PLANTED = {
-    "cell": ("1 / 0", "cell 1 '1 / 0': ZeroDivisionError: division by zero"),
+    "cell": ("1 / 0", "cell 2 '1 / 0': ZeroDivisionError: division by zero"),
     "interact, at once": (SLIDER + "w.interact(lambda x: 1 / 0, x=s);", "ZeroDivisionError"),
     "interact, at the far end": (
         SLIDER + "w.interact(lambda x: 1 / (x - 10), x=s);",
@@ -135,6 +135,12 @@ def test_main_tells_a_line_for_each_notebook_and_the_scoreboard(tmp_path, capfd)
     assert {p.name for p in (tmp_path / "r").iterdir()} == {
         "01_good.ipynb", "01_good.html", "02_bad.ipynb", "02_bad.html", "scoreboard.txt"
     }  # fmt: skip
+
+
+def test_main_does_not_show_an_old_scoreboard(tmp_path, capfd):
+    (tmp_path / "scoreboard.txt").write_text("old")
+    assert runner.main(["--results", str(tmp_path), str(write(tmp_path / "01_x.ipynb", "1 + 1"))]) == 0
+    assert "old" not in capfd.readouterr().out
 
 
 def test_main_refuses_a_missing_sample_before_anything_runs(tmp_path, capfd):

@@ -29,7 +29,7 @@ ERRORS: list[dict[str, str]] = []
 FILE_VARIABLE = "BLENDKIT_ERRORS"
 
 # where Jupyter hides tracebacks
-_LOGGERS = ("asyncio", "Comm", "IPKernelApp", "ipykernel.comm", "traitlets", "tornado.application")
+_LOGGERS = ("asyncio", "Comm", "ipykernel.comm", "traitlets", "tornado.application")
 _MACHINERY = {"IPython", "anyio", "concurrent", "ipykernel", "joblib", "jupyter_client", "multiprocessing", "tornado",
               "tqdm", "zmq"}  # fmt: skip
 _submitted: list[futures.Future] = []
@@ -76,7 +76,8 @@ def _place(error) -> str:
 
 def say(message_widget, text: str) -> None:
     """Show a sentence in an `ipywidgets.HTML` so that screen readers speak it; an empty one takes it away."""
-    message_widget.value = f'<div role="alert" style="line-height: 1.4">{html.escape(text)}</div>' if text else ""
+    style = "line-height: 1.5; border-left: 4px solid #d55e00; padding-left: 0.6em"
+    message_widget.value = f'<div role="alert" style="{style}">{html.escape(text)}</div>' if text else ""
 
 
 def recorded(where: str, message_widget=None) -> Callable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -200,10 +199,7 @@ class BlendExplorer(ipw.VBox):
         self.answer.value = _as_html(sentence, [*rows, answer])
 
     def _repr_mimebundle_(self, **kwargs):
-        """The live widget, and a picture of it for pages without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["image/png"] = base64.b64encode(picture.png(picture.side_by_side(self._painted))).decode()
-        return bundle
+        return picture.with_picture(super()._repr_mimebundle_(**kwargs), self._painted)
 
 
 def _name(row) -> str:

@@ -166,9 +166,12 @@ class StampInspector(ipw.VBox):
         for label in np.unique(segmap[segmap > 0]):
             colour = picture.SKY_BLUE if label == segmap[y, x] else picture.ORANGE
             picture.outline(stamp, segmap == label, colour)
-        self.before.value = picture.png(stamp)
-        self.after.value = picture.png(picture.grey(cleaned, self._noise, bright))
+        self._painted = [stamp, picture.grey(cleaned, self._noise, bright)]
+        self.before.value, self.after.value = map(picture.png, self._painted)
         self.progress.value, self.facts.value = self._progress(), self._facts(row)
+
+    def _repr_mimebundle_(self, **kwargs):
+        return picture.with_picture(super()._repr_mimebundle_(**kwargs), self._painted)
 
     def _progress(self):
         decided = sum(i in self.decisions for i in self.ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterable
 
@@ -105,6 +106,11 @@ def png(picture: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png", compress_level=1)
     return buffer.getvalue()
+
+
+def with_picture(bundle: dict, pictures: list[np.ndarray]) -> dict:
+    """What a live widget displays, and its pictures in a row for pages without a kernel."""
+    return bundle | {"image/png": base64.b64encode(png(side_by_side(pictures))).decode()}
 
 
 def side_by_side(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
