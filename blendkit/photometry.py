@@ -132,9 +132,16 @@ def own_shape(image: np.ndarray, segment: np.ndarray):
     -------
     numpy.void
         One row of `sep.extract`'s table.
+
+    Raises
+    ------
+    ValueError
+        Where the segment is empty.
     """
     import sep
 
+    if not segment.any():  # SEP would take the whole process down
+        raise ValueError("the segment holds no pixel, expected the object's own: give the map's label at its place.")
     objects, _ = sep.extract(image, 0.0, segmentation_map=np.ascontiguousarray(segment, np.int32))
     return objects[0]
 

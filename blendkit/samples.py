@@ -102,6 +102,7 @@ class Sample:
         part.__dict__.pop("fingerprints", None)
         part.images, part.segmaps, part.catalog = self.images[rows], self.segmaps[rows], self.catalog[rows]
         part.sky_stamps = self.sky
+        part.__dict__["sky_fingerprint"] = self.sky_fingerprint
         if len(np.unique(rows)) < len(rows):
             raise ValueError(
                 f"the selection names {len(rows) - len(np.unique(rows))} galaxies twice: give every index once."

@@ -258,6 +258,14 @@ def test_inspector_replaces_neighbours_in_the_second_picture(stamps, tmp_path):
     assert inspector.before.value != inspector.after.value
 
 
+def test_inspector_shows_a_stamp_without_sky(stamps, tmp_path):
+    full = stamps[[0, 1]]
+    full.segmaps = np.where(full.segmaps == 0, np.uint8(9), full.segmaps)
+    inspector = bk.StampInspector(full, tmp_path / "d.csv")
+    inspector.buttons["reject"].click()
+    assert inspector.decisions == {10: "reject"}
+
+
 def test_inspector_needs_ids_of_the_sample(stamps, tmp_path):
     with pytest.raises(ValueError, match="not in the sample"):
         bk.StampInspector(stamps, tmp_path / "d.csv", ids=[5])

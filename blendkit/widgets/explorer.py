@@ -152,10 +152,8 @@ class BlendExplorer(ipw.VBox):
         say(self.message, "")
         pair = self.sample[self.sample.index([central, companion])]
         self.recipe = make_blends(pair, central, companion, dx, dy, dmag)
-        checked = self.recipe.copy()
-        checked.meta.clear()  # without fingerprints nothing is checked again, which would take half the time
-        images, masks, _ = render(pair, checked)
-        parts = render_parts(pair, checked)[0]
+        images, masks, _ = render(pair, self.recipe)
+        parts = render_parts(pair, self.recipe)[0]
         alone, shown = _magnitudes([self.recipe["flux_companion"][0] * 10 ** (0.4 * dmag),
                                     self.recipe["flux_companion"][0]], self.sample.zeropoint)  # fmt: skip
         self.magnitude.value = f"companion: {alone}, now {shown}"

@@ -17,6 +17,7 @@ import traitlets
 
 from ..cleaning import read_decisions, remove_neighbours
 from ..samples import Sample
+from ..sky import empty_pixels
 from . import picture
 from .errors import recorded
 
@@ -158,8 +159,7 @@ class StampInspector(ipw.VBox):
     def _show(self):
         row = self._rows[self.position]
         image, segmap = self.sample.images[row], self.sample.segmaps[row]
-        rng = np.random.default_rng((0, zlib.crc32(str(self.current).encode())))
-        cleaned, _ = remove_neighbours(image, segmap, rng)
+        cleaned = _cleaned(image, segmap, self.current)
         bright = float(np.percentile(image, 99.9))
         stamp = picture.in_colour(picture.grey(image, self._noise, bright))
         y, x = self.sample.centre
@@ -189,3 +189,10 @@ class StampInspector(ipw.VBox):
         facts = [html.escape(fact) for fact in facts]
         facts.append(f"<b>{_DONE.get(self.decisions.get(self.current), 'not decided yet')}</b>")
         return " · ".join(facts)
+
+
+def _cleaned(image, segmap, galaxy):
+    """The stamp as `clean` leaves it with its default seed; unchanged where it has no sky to take."""
+    if not empty_pixels(segmap).any():
+        return image
+    return remove_neighbours(image, segmap, np.random.default_rng((0, zlib.crc32(str(galaxy).encode()))))[0]

@@ -1,0 +1,117 @@
+"""Every notebook, run headless on synthetic and on real galaxies, with the numbers that it shows."""
+
+import json
+import math
+
+import pytest
+
+from blendkit import runner
+
+# value and tolerance for each number; the same seed gives the same galaxies, tolerances allow for other libraries
+EXPECTED = {
+    "synthetic": {
+        "01_clean_the_sample": {"galaxies": (200, 0), "kept": (179, 3), "truth.n": (177, 3)},
+        "02_build_blends": {"blends": (300, 0), "median_distance": (17, 4), "step.zero_outside": (0.0060, 0.0002)},
+        "04_compare_methods": {
+            "cases.both": (0.80, 0.05),
+            "cases.more": (0.06, 0.03),
+            "scores.SEP isophotal, central.mape_flux": (22, 4),
+            "scores.SEP Kron, central.mape_flux": (79, 12),
+            "scores.SEP Kron, neighbour masked, central.mape_flux": (15, 4),
+            "scores.SEP Kron, neighbour masked, companion.mape_flux": (20, 5),
+            "scores.SEP Kron, neighbour masked, companion.scatter": (0.39, 0.12),
+        },
+    },
+    "hst": {
+        "01_clean_the_sample": {"galaxies": (96, 0), "kept": (93, 2)},
+        "02_build_blends": {"blends": (300, 0), "step.zero_outside": (0.0060, 0.0002)},
+        "04_compare_methods": {
+            "cases.both": (0.74, 0.06),
+            "scores.SEP isophotal, central.mape_flux": (17, 5),
+            "scores.SEP Kron, central.mape_flux": (118, 25),
+            "scores.SEP Kron, neighbour masked, central.mape_flux": (16, 5),
+            "scores.SEP Kron, neighbour masked, companion.mape_flux": (23, 7),
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module", params=["synthetic", "hst"])
+def run(request, tmp_path_factory):
+    """The results of all notebooks on one sample: (name, folder)."""
+    sample = "synthetic" if request.param == "synthetic" else str(request.getfixturevalue("hst_folder"))
+    results = tmp_path_factory.mktemp(f"results-{request.param}")
+    assert runner.main(["--sample", sample, "--profile", "quick", "--results", str(results)]) == 0
+    return request.param, results
+
+
+def numbers(folder, notebook):
+    """The numbers of a notebook, nested names joined by dots."""
+
+    def flat(value, name):
+        if isinstance(value, dict):
+            return {k: v for key, item in value.items() for k, v in flat(item, f"{name}{key}.").items()}
+        return {name.removesuffix("."): value}
+
+    return flat(json.loads((folder / f"{notebook}.json").read_text()), "")
+
+
+@pytest.mark.parametrize("notebook", EXPECTED["synthetic"])
+def test_numbers_are_the_expected_ones(run, notebook):
+    name, results = run
+    shown = numbers(results, notebook)
+    wrong = {
+        key: (shown[key], expected, tolerance)
+        for key, (expected, tolerance) in EXPECTED[name][notebook].items()
+        if not abs(shown[key] - expected) <= tolerance
+    }
+    assert not wrong, "number: (shown, expected, tolerance)"
+
+
+def test_laws_of_cleaning_hold(run):
+    shown = numbers(run[1], "01_clean_the_sample")
+    assert shown["kept"] <= shown["galaxies"]
+    assert shown["table1.total"] == [shown["galaxies"], shown["kept"]]
+    assert [sum(shown[f"table1.{t}"][k] for t in ("sph", "disk", "sphd", "irr")) for k in (0, 1)] == shown["table1.total"]
+    assert abs(shown["truth.bias"]) < 0.5
+    assert shown["truth.scatter"] < 1
+    assert shown["truth.caught_edge"] == 100
+
+
+def test_laws_of_blending_hold(run):
+    shown = numbers(run[1], "02_build_blends")
+    assert shown["shared_galaxies"] == 0
+    assert shown["largest_flux_difference"] < 1e-5
+    assert 0 <= shown["least_inside"] <= 1
+    assert shown["step.zero_inside"] / shown["step.zero_outside"] == pytest.approx(math.sqrt(2), rel=0.03)
+    assert shown["step.sky_inside"] / shown["step.sky_outside"] == pytest.approx(1, rel=0.03)
+
+
+def test_laws_of_measuring_hold(run):
+    shown = numbers(run[1], "04_compare_methods")
+    assert sum(shown[key] for key in shown if key.startswith("cases.")) == pytest.approx(1)
+    for galaxy in ("central", "companion"):
+        plain, masked = (shown[f"scores.{m}, {galaxy}.mape_flux"] for m in ("SEP Kron", "SEP Kron, neighbour masked"))
+        assert plain > 2 * masked
+        for method in ("SEP isophotal", "SEP Kron", "SEP Kron, neighbour masked"):
+            scores = {name: shown[f"scores.{method}, {galaxy}.{name}"] for name in ("n", "failed")}
+            assert scores["n"] + scores["failed"] == shown["blends"]
+
+
+def test_scoreboard_shows_both_worlds_with_errors(run):
+    name, results = run
+    text = (results / "scoreboard.txt").read_text()
+    assert "real HST galaxies" in text or name == "hst"
+    assert "synthetic, alike in magnitude and size" in text
+    lines = [line for line in text.splitlines() if "±" in line]
+    assert len(lines) == (18 if name == "synthetic" else 12)
+    assert all(line.count("±") == 8 for line in lines)
+    assert (results / "scoreboard.ecsv").is_file()
+
+
+def test_pages_are_left_for_reading(run):
+    for notebook in EXPECTED["synthetic"]:
+        page = (run[1] / f"{notebook}.html").read_text(encoding="utf-8")
+        assert "data:image/png" in page
+        assert "Traceback" not in page
+        assert "_blendkit_errors" not in page
