@@ -174,6 +174,11 @@ def _tables(images, truth, kinds, masks, n_jobs):
         positions = [None] * n
         matching = "pixels only: nearest the centre is the central galaxy, the brightest other one the companion"
     else:
+        missing = [name for name in ("dx", "dy", "r_eff_central") if name not in truth.colnames]
+        if missing:
+            raise ValueError(
+                f"truth lacks {', '.join(missing)}, expected the blends' table: give what draw_blends made."
+            )
         if len(truth) != n:
             raise ValueError(
                 f"there are {n} images and {len(truth)} rows of truth, expected one each: give the same slice of both."

@@ -71,8 +71,9 @@ def detect(image: np.ndarray) -> Detections:
     if not np.isfinite(image).all():
         raise ValueError("the stamp has NaN or infinite pixels, expected finite e-/s: mask or replace them first.")
     image = np.ascontiguousarray(image, np.float32)
-    rms = sep.Background(image).globalrms
-    if not rms > 0:
+    background = sep.Background(image)
+    rms = background.globalrms
+    if not background.rms().any() or not rms > 0:  # SEP gives a global rms of 1 where there is none
         raise ValueError("the stamp has no noise (rms 0), so no threshold can be set: add the sky noise first.")
     objects, segmap = sep.extract(image, err=rms, segmentation_map=True, **COLD)
     hot = len(objects) < 2

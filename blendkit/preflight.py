@@ -81,7 +81,10 @@ def preflight(sample: str | os.PathLike = "synthetic") -> None:
     from . import __version__
 
     versions = f"blendkit {__version__}, Python {sys.version.split()[0]}, Keras {_version('keras')} on {_backend()}"
-    summary = f"{versions}, {_device()}; sample: {how}; {memory:.0f} GB memory and {disk:.0f} GB disk free."
+    summary = (
+        f"{versions}, {_device()}; sample: {how if found else 'missing'}; {_weights()}; "
+        f"{memory:.0f} GB memory and {disk:.0f} GB disk free."
+    )
     if not problems:
         print(f"All is well: {summary}")
         return
@@ -122,6 +125,13 @@ def _sample(sample, folder):
         problems = f"the sample folder '{path}' lacks {', '.join(missing)}: correct SAMPLE, or use 'synthetic'."
         return False, problems
     return True, f"folder {path.name}"
+
+
+def _weights():
+    """Trained networks that came with the package."""
+    folder = Path(__file__).resolve().parents[1] / "data" / "weights"
+    names = sorted(path.name.split(".")[0] for path in folder.glob("*.h5"))
+    return f"weights: {', '.join(names)}" if names else "weights: none yet (SEP needs none)"
 
 
 def _existing(folder):

@@ -383,6 +383,9 @@ def _load_catalog(path: Path) -> Table:
         elif np.ma.isMaskedArray(column):
             table[name] = column.astype(str).filled("") if column.dtype.kind in "US" or column.mask.all() else (
                 column.astype(float).filled(np.nan))  # fmt: skip
+    for name in ("mag", "r_eff", "z", "flux_auto"):
+        if name in table.colnames:
+            table[name].info.format = ".2f"
     if "field" in table.colnames:
         table["field"] = [str(f).removeprefix("b'").removesuffix("'").strip() for f in table["field"]]
     return table
@@ -409,6 +412,8 @@ def _release_catalog(catalog: Table) -> Table:
     table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
     for name, on_disk in _ON_DISK.items():
         table.rename_column(name, on_disk)
+    for name in table.colnames:
+        table[name].info.format = None  # every digit
     return table[[*_RELEASE_COLUMNS, *(c for c in table.colnames if c not in _RELEASE_COLUMNS)]]
 
 

@@ -98,29 +98,41 @@ def _split(blends, pred, n_bootstrap, seed):
 
 
 def readable(board: Table) -> str:
-    """A scoreboard as plain text: every number with its error, one line per method and galaxy."""
-    lines = [("sample", "method", "galaxy", "n", "failed", "two found %", "one %", "more %", "bias mag", "scatter mag",
-              "outliers %", "flux MAPE %", "median %")]  # fmt: skip
-    for row in board:
-        cells = [
-            str(row["sample"]),
-            str(row["method"]),
-            str(row["galaxy"]),
-            str(row["n"]),
-            str(row["failed"]),
+    """A scoreboard as plain text of at most 125 columns: a block for each sample, every number with its error.
+
+    Parameters
+    ----------
+    board : astropy.table.Table
+        As from `scoreboard`; the methods of a sample share its detections.
+
+    Returns
+    -------
+    str
+    """
+    head = (
+        f"{'method':26s}  {'galaxy':9s}  {'n':>5s}  {'failed':>6s}  {'bias (mag)':>14s}  {'scatter (mag)':>13s}  "
+        f"{'outliers (%)':>12s}  {'flux MAPE (%)':>13s}  {'median (%)':>10s}"
+    )
+    lines = []
+    for sample in dict.fromkeys(board["sample"]):
+        rows = board[board["sample"] == sample]
+        found = ", ".join(f"{name} {_pm(rows[0], key, 1)} %" for name, key in _FOUND.items())
+        lines += [f"{sample}: {found}", head, "-" * len(head)]
+        lines += [
+            f"{row['method']:26s}  {row['galaxy']:9s}  {row['n']:5d}  {row['failed']:6d}  {_pm(row, 'bias', 3):>14s}  "
+            f"{_pm(row, 'scatter', 3):>13s}  {_pm(row, 'outliers', 1):>12s}  {_pm(row, 'mape_flux', 1):>13s}  "
+            f"{_pm(row, 'median_flux', 1):>10s}"
+            for row in rows
         ]
-        for label in ("both", "one", "more", "bias", "scatter", "outliers", "mape_flux", "median_flux"):
-            digits = 3 if label in ("bias", "scatter") else 1
-            cells.append(f"{row[label]:.{digits}f} ± {row[label + '_err']:.{digits}f}")
-        lines.append(tuple(cells))
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(w) if k < 3 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:]]) + "\n"
+        lines.append("")
+    return "\n".join(lines)
+
+
+_FOUND = {"two objects found in": "both", "one in": "one", "more in": "more"}
+
+
+def _pm(row, name, digits):
+    return f"{row[name]:.{digits}f} ± {row[name + '_err']:.{digits}f}"
 
 
 def reference_scores(but: str = "") -> Table:

@@ -537,8 +537,9 @@ def simulate(
         `images` (n, 128, 128) float32 in e-/s at 0.06" per pixel and AB zeropoint 25.96, with white sky noise
         of 0.006 e-/s; `segmaps` (n, 128, 128) uint8; `catalog` with `id`, `morphology`, `mag` (total, AB;
         of both galaxies in an undetected close blend), `r_eff` (semi-major half-light radius in pixels), `z`, `segval`,
-        and what only a simulation knows: `truth_bad` ("", "close_blend", "edge" or "artefact"), `truth_flux` (the central galaxy's noise-free
-        light on the stamp, e-/s), `truth_n_neighbours` (detectable or not).
+        and what only a simulation knows: `truth_bad` ("", "close_blend", "edge" or "artefact"),
+        `truth_flux` (the central galaxy's noise-free light on the stamp, e-/s), `truth_n_neighbours`
+        (detectable or not).
 
     Raises
     ------

@@ -116,9 +116,7 @@ def zenodo(release, monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Zenodo(
-        tar_gz([("data", {"type": tarfile.DIRTYPE}), *((f"data/{k}", v) for k, v in release.items())])
-    )
+    server = Zenodo(tar_gz([("data", {"type": tarfile.DIRTYPE}), *((f"data/{k}", v) for k, v in release.items())]))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -255,9 +253,7 @@ def test_two_downloads_at_once(zenodo, folder, release):
 
     zenodo.faults[CONTENT] = together
     done = []
-    threads = [
-        threading.Thread(target=lambda: done.append(fetch_candels(folder, api=zenodo.api))) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: done.append(fetch_candels(folder, api=zenodo.api))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -484,9 +480,7 @@ def test_interrupted(zenodo, folder, release, monkeypatch, name):
 
 def test_folder_that_cannot_be_made(zenodo, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
-    failure(
-        lambda: fetch_candels(tmp_path / "file" / "candels", api=zenodo.api), "File exists", "load_sample"
-    )
+    failure(lambda: fetch_candels(tmp_path / "file" / "candels", api=zenodo.api), "File exists", "load_sample")
     assert contents(tmp_path) == {"file": b"mine"}
 
 

@@ -59,9 +59,7 @@ def test_flux_scores_of_a_worked_example():
     got = flux_scores([10.0, 10, 10, 10, 10, 10, 10], [11.0, 8, 13, np.nan, 0, -3, np.inf])
     assert (got["n"], got["failed"]) == (3, 4)
     assert_allclose([got["mape"], got["median"]], [20, 20])
-    assert_allclose(
-        flux_scores([10.0, 10], [11, 14])["median"], 25
-    )  # an even number: the mean of the middle two
+    assert_allclose(flux_scores([10.0, 10], [11, 14])["median"], 25)  # an even number: the mean of the middle two
 
 
 @given(magnitudes)
@@ -447,9 +445,7 @@ def test_figure_5_is_reproduced(published, method, galaxy, n, bias, scatter, out
     assert_allclose(values, list(got.values()))
 
 
-@pytest.mark.parametrize(
-    ("method", "central", "companion"), [("b2f", "8.15", "8.09"), ("b2m2f", "7.42", "7.85")]
-)
+@pytest.mark.parametrize(("method", "central", "companion"), [("b2f", "8.15", "8.09"), ("b2m2f", "7.42", "7.85")])
 def test_flux_errors_over_all_blends_are_reproduced(published, method, central, companion):
     blends, predictions = published
     for galaxy, expected in (("central", central), ("companion", companion)):

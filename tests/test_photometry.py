@@ -28,7 +28,7 @@ def noisy(light, seed=0):
 class TestFluxAuto:
     @pytest.mark.parametrize("q", [1.0, 0.5])
     @pytest.mark.parametrize("r_eff", [2, 4, 7])
-    @pytest.mark.parametrize(("n", "low", "high"), [(1, 0.95, 0.99), (2, 0.92, 0.97), (4, 0.85, 0.94)])
+    @pytest.mark.parametrize(("n", "low", "high"), [(1, 0.95, 0.99), (2, 0.90, 0.97), (4, 0.85, 0.94)])
     def test_of_noiseless_galaxies(self, n, low, high, r_eff, q):
         """A Kron aperture holds some 96 % of an exponential's light, 90 % of a de Vaucouleurs profile's."""
         image = sersic(n, r_eff, q)

@@ -71,11 +71,7 @@ def test_psf_is_018_arcsec_wide():
 
 def test_sky_noise(sample):
     outside = sample.segmaps[:, :40, :40] == 0
-    ok = (
-        outside.all((1, 2))
-        & (sample.catalog["truth_bad"] == "")
-        & (sample.catalog["truth_n_neighbours"] == 0)
-    )
+    ok = outside.all((1, 2)) & (sample.catalog["truth_bad"] == "") & (sample.catalog["truth_n_neighbours"] == 0)
     sky = sample.images[ok, :40, :40]
     assert ok.sum() > 30
     assert np.median([s.std() for s in sky]) == pytest.approx(SKY, rel=0.03)
@@ -104,9 +100,7 @@ def test_size_is_the_catalogues(alone, kind):
     r_eff = np.asarray(catalog["r_eff"])[chosen, None, None]
     distance = np.hypot(*(np.indices((128, 128)) - 64))
     share = np.where(distance < r_eff, alone.images[chosen], 0).sum((1, 2)) / catalog["truth_flux"][chosen]
-    assert np.median(share) == pytest.approx(
-        {"sph": 0.35, "disk": 0.65, "sphd": 0.55, "irr": 0.6}[kind], abs=0.07
-    )
+    assert np.median(share) == pytest.approx({"sph": 0.35, "disk": 0.65, "sphd": 0.55, "irr": 0.6}[kind], abs=0.07)
     assert np.percentile(share, (3, 97)) == pytest.approx((0.5, 0.5), abs=0.42)
 
 
