@@ -213,11 +213,17 @@ def read_decisions(decisions: str | os.PathLike | dict[int, str] | None) -> dict
     if not isinstance(decisions, dict):
         from astropy.table import Table
 
+        if not os.path.isfile(decisions):
+            raise FileNotFoundError(f"there is no file '{decisions}': give the CSV that StampInspector writes.")
         table = Table.read(decisions, format="ascii.csv")
         if not {"id", "decision"} <= set(table.colnames):
             raise ValueError(
                 f"'{decisions}' has the columns {', '.join(table.colnames)}, expected id and decision: "
                 "write it with StampInspector or by hand."
+            )
+        if len(table) and (table["id"].dtype.kind != "i" or np.ma.is_masked(table["id"])):
+            raise ValueError(
+                f"'{decisions}' has ids that are no numbers, expected the catalogue's: correct these rows."
             )
         decisions = {int(row["id"]): str(row["decision"]) for row in table}
     wrong = {i: d for i, d in decisions.items() if d not in DECISIONS}

@@ -10,7 +10,7 @@ import numpy as np
 COLD = {"thresh": 5.0, "minarea": 10, "deblend_cont": 0.01, "deblend_nthresh": 64}
 HOT = {"thresh": 4.0, "minarea": 6, "deblend_cont": 0.0001, "deblend_nthresh": 64}
 
-KRON_FACTOR, KRON_MIN_RADIUS = 2.5, 3.5  # SExtractor's PHOT_AUTOPARAMS
+KRON_FACTOR, KRON_MIN_RADIUS = 2.5, 3.5  # Kron radii, and the smallest aperture's radius in pixels
 FLUX_KINDS = ("isophotal", "kron", "kron_masked")
 
 
@@ -88,7 +88,7 @@ def detect(image: np.ndarray) -> Detections:
 
 
 def kron_flux(image: np.ndarray, shape, others: np.ndarray | None = None) -> float:
-    """Flux inside the Kron ellipse: SExtractor's FLUX_AUTO with PHOT_AUTOPARAMS 2.5, 3.5.
+    """Flux inside 2.5 Kron radii, and at least inside a circle of 3.5 pixels: FLUX_AUTO as it is made with SEP.
 
     Parameters
     ----------

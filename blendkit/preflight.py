@@ -39,7 +39,16 @@ PROFILES = {
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name: "quick" for tests, "tutorial", or "paper" for full size.
+    """How much of everything a notebook run uses.
+
+    Parameters
+    ----------
+    name : {"quick", "tutorial", "paper"}
+        For tests, for the tutorial, or full size.
+
+    Returns
+    -------
+    Profile
 
     Raises
     ------

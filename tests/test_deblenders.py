@@ -63,7 +63,7 @@ class TestMatchPositions:
         got = match_positions(found(*(objects[i] for i in order)), CENTRE, 12, 4, 5.0)
         assert [order[i] for i in got] == [0, 1]
 
-    @pytest.mark.parametrize("order", permutations(range(3)))
+    @pytest.mark.parametrize("order", list(permutations(range(3))))
     @pytest.mark.parametrize("fluxes", [(9, 5, 1), (5, 9, 1)])
     def test_a_third_fainter_one_does_not_count(self, order, fluxes):
         """Even where it lies right on the companion's true position."""
@@ -71,7 +71,7 @@ class TestMatchPositions:
         got = match_positions(found(*(objects[i] for i in order)), CENTRE, 12, 0, 5.0)
         assert [order[i] for i in got] == [0, 1]
 
-    @pytest.mark.parametrize("order", permutations(range(3)))
+    @pytest.mark.parametrize("order", list(permutations(range(3))))
     def test_a_third_brighter_one_does(self, order):
         """Of more than two the two brightest are kept (case iii): here the companion is not among them."""
         objects = [(40, 40, 9), (52, 40, 1), (20, 60, 20)]
@@ -107,13 +107,13 @@ class TestMatchPositions:
 
 
 class TestMatchPixels:
-    @pytest.mark.parametrize("order", permutations(range(4)))
+    @pytest.mark.parametrize("order", list(permutations(range(4))))
     def test_nearest_the_centre_then_the_brightest_other(self, order):
         objects = [(41, 39, 5), (45, 40, 2), (70, 10, 8), (20, 60, 3)]
         got = match_pixels(found(*(objects[i] for i in order)), CENTRE)
         assert [order[i] for i in got] == [0, 2]
 
-    @pytest.mark.parametrize("order", permutations(range(3)))
+    @pytest.mark.parametrize("order", list(permutations(range(3))))
     def test_the_central_is_never_its_own_companion(self, order):
         """The brightest of the others, looked up among the others: published code got this index wrong."""
         objects = [(40, 40, 100), (60, 40, 1), (20, 20, 2)]

@@ -47,6 +47,8 @@ def mask_picture(masks: np.ndarray, scale: int = SCALE) -> np.ndarray:
     Parameters
     ----------
     masks : array of bool, shape (ny, nx, 2)
+    scale : int
+        Pixels of the picture for each pixel of the stamp, along either axis.
 
     Returns
     -------
@@ -79,6 +81,8 @@ def ellipses(picture: np.ndarray, shapes: Iterable[tuple], scale: int = SCALE) -
     picture : array of uint8, shape (scale * ny, scale * nx)
     shapes : iterable of (x, y, a, b, theta, colour)
         Centre and semi-axes in pixels of the stamp, angle in radians from the x axis.
+    scale : int
+        As for `mask_picture`.
 
     Returns
     -------
