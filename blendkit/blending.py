@@ -72,7 +72,7 @@ def draw_blends(
         Cleaned galaxies.
     n : int
         Number of blends.
-    seed : int
+    seed : int or numpy.random.Generator
     max_dmag : float
         The two magnitudes differ by less than this.
     separation : (low, high)
@@ -99,21 +99,23 @@ def draw_blends(
     UserWarning
         Once, where galaxies have no allowed partner; they are skipped.
     """
-    if n < 1:
-        raise ValueError(f"n = {n} blends were asked for, expected at least 1.")
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise ValueError(f"n = {n!r} blends were asked for, expected a whole number of at least 1.")
     if not max_dmag > 0:
         raise ValueError(f"max_dmag = {max_dmag} was given, expected a positive difference in magnitudes.")
     low, high = separation
-    if not 0 <= low < high:
-        raise ValueError(f"separation = {separation} was given, expected (low, high) with 0 <= low < high.")
+    if not 0 <= low <= high:
+        raise ValueError(f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
     rng = np.random.default_rng(seed)
     central, companion = _draw_pairs(sample, n, max_dmag, dmag, rng)
     r_eff = np.asarray(sample.catalog["r_eff"], float)
     dx, dy = _draw_shifts(np.maximum(r_eff[central], r_eff[companion]), low, high, sample.images.shape[1:], rng)
-    orient = rng.integers(0, 8, (2, n)) if turns else np.zeros((2, n), int)
+    ny, nx = sample.images.shape[1:]
+    orient = rng.choice(8 if ny == nx else (0, 2, 5, 7), (2, n)) if turns else np.zeros((2, n), int)
     ids = np.asarray(sample.catalog["id"])
     blends = make_blends(sample, ids[central], ids[companion], dx, dy, dmag, *orient)
-    blends.meta["seed"] = seed
+    if not isinstance(seed, np.random.Generator):
+        blends.meta["seed"] = int(seed)
     return blends
 
 
@@ -244,7 +246,7 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
     parts = np.empty((len(blends), 2, *sample.images.shape[1:]), np.float32)
     bank = _bank(sample, fill)
     for part, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(
-        parts, _recipe(sample, blends, rows), strict=True
+        parts, _recipe(sample, blends, rows, len(bank)), strict=True
     ):
         place(part[0], sample.images[c], turn_c, 0, 0, bank[sky_c])
         place(part[1], sample.images[k], turn_k, dy, dx, bank[sky_k])
@@ -373,7 +375,14 @@ def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, 
     ny, nx = target.shape
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + view.shape[0], ny), min(x + view.shape[1], nx)
-    target[top:bottom, left:right] = view[top - y : bottom - y, left - x : right - x]
+    if not orient and stamp.flags.c_contiguous and target.flags.c_contiguous:
+        step, source = dy * nx + dx, stamp.reshape(-1)  # one long copy; what wraps round is filled below
+        if step >= 0:
+            target.reshape(-1)[step:] = source[: len(source) - step]
+        else:
+            target.reshape(-1)[:step] = source[-step:]
+    else:
+        target[top:bottom, left:right] = view[top - y : bottom - y, left - x : right - x]
     if top:
         target[:top] = fill[:top]
     if bottom < ny:
@@ -390,10 +399,13 @@ def sky_rows(blends: Table, size: int) -> tuple[np.ndarray, np.ndarray]:
     They follow from the two ids alone: the same blend has the same sky in every slice, and a companion that is
     dragged about keeps it.
     """
-    central = np.asarray(blends["central"], np.int64) % size
-    companion = np.asarray(blends["companion"], np.int64) % size
-    first = (5 * central + 11 * companion) % size
+    first = (5 * _mix(blends["central"]) + 11 * _mix(blends["companion"])) % size
     return (first + size // 2) % size, first
+
+
+def _mix(ids):
+    """16 bits that depend on all of the lower 32 bits of an id, so that regular ids do not share their sky."""
+    return (((np.asarray(ids, np.int64) & 0xFFFFFFFF) * 0x9E3779B1) & 0xFFFFFFFF) >> 16
 
 
 def _column(blends, name):
@@ -401,9 +413,9 @@ def _column(blends, name):
     return np.asarray(blends[name]) if name in blends.colnames else np.zeros(len(blends), int)
 
 
-def _recipe(sample, blends, rows):
+def _recipe(sample, blends, rows, bank_size=1):
     scale = (10 ** (-0.4 * _column(blends, "dmag"))).astype(np.float32)
-    sky = (s.tolist() for s in sky_rows(blends, len(sample.sky)))
+    sky = (s.tolist() for s in sky_rows(blends, bank_size))
     ints = (_column(blends, name).tolist() for name in ("dy", "dx", "orient_central", "orient_companion"))
     return zip(rows["central"].tolist(), rows["companion"].tolist(), *ints, scale, *sky, strict=True)
 
@@ -411,59 +423,55 @@ def _recipe(sample, blends, rows):
 def _render_images(sample, blends, rows, fill):
     stamps, bank = sample.images, _bank(sample, fill)
     out = np.empty((len(blends), *stamps.shape[1:]), np.float32)
-    first, second = np.empty((2, *stamps.shape[1:]), np.float32)
+    turned_central = np.empty_like(stamps[0])
     for image, (c, k, dy, dx, turn_c, turn_k, scale, sky_c, sky_k) in zip(
-        out, _recipe(sample, blends, rows), strict=True
+        out, _recipe(sample, blends, rows, len(bank)), strict=True
     ):
+        place(image, stamps[k], turn_k, dy, dx, bank[sky_k])
+        if scale != 1:
+            image *= scale
         central = stamps[c]
         if turn_c:
-            place(first, central, turn_c, 0, 0, bank[sky_c])
-            central = first
-        place(second, stamps[k], turn_k, dy, dx, bank[sky_k])
-        if scale != 1:
-            second *= scale
-        np.add(central, second, out=image)
+            place(turned_central, central, turn_c, 0, 0, bank[sky_c])
+            central = turned_central
+        np.add(central, image, out=image)
     return out
 
 
 def _render_masks(sample, blends, rows):
-    ny, nx = sample.segmaps.shape[1:]
+    (ny, nx), (y, x) = sample.segmaps.shape[1:], sample.centre
+    labels, reach = sample.segmaps[:, y, x].tolist(), sample.reach.tolist()
     out = np.zeros((len(blends), ny, nx, 2), bool)
-    used = np.unique(np.concatenate([rows["central"], rows["companion"]]))
-    own = {row: _own_segment(sample, row) for row in used.tolist()}
     for pair, (c, k, dy, dx, turn_c, turn_k, *_) in zip(out, _recipe(sample, blends, rows), strict=True):
-        _place_segment(pair[..., 0], *own[c], turn_c, 0, 0)
-        _place_segment(pair[..., 1], *own[k], turn_k, dy, dx)
+        _place_segment(pair[..., 0], sample.segmaps[c], labels[c], reach[c], turn_c, 0, 0)
+        _place_segment(pair[..., 1], sample.segmaps[k], labels[k], reach[k], turn_k, dy, dx)
     return out
 
 
-def _own_segment(sample, row):
-    """A galaxy's own pixels, and how far they reach from the centre pixel along either axis, however it is turned."""
-    segmap, centre = sample.segmaps[row], sample.centre
-    own = segmap == segmap[centre]
-    reach = max(np.abs(np.flatnonzero(own.any(axis=1 - axis)) - middle).max() for axis, middle in enumerate(centre))
-    return own, int(reach)
-
-
-def _place_segment(target, own, reach, orient, dy, dx):
-    """As `place`, into an empty mask, touching only the square that the segment can reach."""
-    view, y, x = turned(own, orient) if orient else (own, 0, 0)
+def _place_segment(target, segmap, label, reach, orient, dy, dx):
+    """As `place`, the pixels with this label into an empty mask; only the square that they reach is touched."""
+    view, y, x = turned(segmap, orient) if orient else (segmap, 0, 0)
     y, x = y + dy, x + dx
-    middle_y, middle_x = own.shape[0] // 2 + dy, own.shape[1] // 2 + dx
+    middle_y, middle_x = segmap.shape[0] // 2 + dy, segmap.shape[1] // 2 + dx
     top, left = max(y, 0, middle_y - reach), max(x, 0, middle_x - reach)
     bottom = max(top, min(y + view.shape[0], target.shape[0], middle_y + reach + 1))
     right = max(left, min(x + view.shape[1], target.shape[1], middle_x + reach + 1))
-    target[top:bottom, left:right] = view[top - y : bottom - y, left - x : right - x]
+    part = view[top - y : bottom - y, left - x : right - x]
+    np.equal(part, label, out=target[top:bottom, left:right])
 
 
 def _bank(sample, fill):
     if fill not in FILLS:
         raise ValueError(f"fill = {fill!r} was given, expected 'sky' or 'zero'.")
-    return sample.sky if fill == "sky" else np.zeros_like(sample.sky)
+    if fill == "sky":
+        return sample.sky
+    return np.zeros((1, *sample.images.shape[1:]), np.float32)
 
 
 def _check_recipe(sample, blends):
     """Positions of both galaxies in the sample, after checking that every row can be rendered."""
+    if type(blends).__name__ == "Row":
+        raise ValueError("one row of a table was given, expected a table: use blends[i : i + 1].")
     missing = [name for name in ("central", "companion", "dx", "dy") if name not in blends.colnames]
     if missing:
         raise ValueError(
@@ -496,7 +504,7 @@ def _check_fingerprint(sample, blends, fill):
     if expected is None:
         return
     here = sample.fingerprints
-    used = np.unique(np.concatenate([blends["central"], blends["companion"]])).tolist()
+    used = np.unique(np.concatenate([np.asarray(blends[name]) for name in ("central", "companion")])).tolist()
     different = [i for i in used if expected.get(i) != here[i]]
     if different:
         raise ValueError(

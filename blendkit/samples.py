@@ -99,7 +99,8 @@ class Sample:
             raise ValueError("the selection holds no galaxy: an empty sample is of no use, widen the cuts.")
         part = object.__new__(Sample)
         part.__dict__.update(self.__dict__)
-        part.__dict__.pop("fingerprints", None)
+        for stale in ("fingerprints", "reach"):
+            part.__dict__.pop(stale, None)
         part.images, part.segmaps, part.catalog = self.images[rows], self.segmaps[rows], self.catalog[rows]
         part.sky_stamps = self.sky
         part.__dict__["sky_fingerprint"] = self.sky_fingerprint
@@ -129,6 +130,16 @@ class Sample:
     def sky_fingerprint(self) -> str:
         """A digest of the sky bank."""
         return _digest(self.sky)
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """How far each galaxy's segment reaches from the centre pixel along either axis, pixels, shape (n,)."""
+        own = self.own_masks()
+        reach = np.zeros(len(self), int)
+        for axis, middle in zip((2, 1), self.centre, strict=True):
+            offset = np.abs(np.arange(own.shape[3 - axis]) - middle)
+            reach = np.maximum(reach, np.where(own.any(axis=axis), offset, 0).max(axis=1))
+        return reach
 
     @property
     def centre(self) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-BANK_SIZE = 64
+BANK_SIZE = 16
 
 
 def empty_pixels(segmap: np.ndarray, margin: int = 8) -> np.ndarray:
