@@ -4,25 +4,30 @@ PYTHON ?= python3
 SAMPLE ?= synthetic
 PROFILE ?= quick
 SEED ?= 42
+RESULTS ?= results
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# without news JupyterLab neither asks whether it may fetch them nor looks for updates
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
 .PHONY: tutorial lab test bench clean install
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper)"
+	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; downloads and simulated galaxies in data/ stay"
 
 tutorial: $(READY)
-	@$(BIN)/python -m blendkit.runner --sample "$(SAMPLE)" --profile "$(PROFILE)" --seed "$(SEED)" --results results
+	@$(BIN)/python -m blendkit.runner --sample="$(SAMPLE)" --profile="$(PROFILE)" --seed="$(SEED)" --results="$(RESULTS)"
 
 lab: $(READY)
+	@mkdir -p $(LAB_SETTINGS)
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
 test: $(READY)

@@ -7,8 +7,10 @@ notebook cell it shows once, and nothing stays open.
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -18,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from .blending import make_blends, place, render, render_parts
 from .metrics import (
@@ -53,10 +56,16 @@ CASE_COLOURS = dict(
 FIGURE_5_CASES = {"central": ("both", "only central"), "companion": ("both", "only companion")}
 """Detection cases that count for each galaxy in Figure 5."""
 
+_SEGMENTS = (
+    Line2D([], [], color=COLOURS["central"], linewidth=2, label="segment of the central galaxy"),
+    Line2D([], [], color=COLOURS["companion"], linewidth=2, label="segments of neighbours"),
+)  # for legends
+
 _BLACK, _WHITE = -3.0, 1000.0  # what `stretch` maps to 0 and 1, in units of the noise
 _FAR = 10  # pixels kept from every segment where only noise is wanted
 _EDGE_REACH = 20  # pixels on both sides of a fill's edge
 _MOST_BLENDS = 200
+_MOST_STAMPS = 500
 _WIDTH = 11.5  # inches
 
 
@@ -120,7 +129,7 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
     sample, clean : Sample
         Before, and ``bk.clean(sample)``.
     ids : sequence of int, optional
-        Galaxies to show. Default: `n` of those that had neighbours, from bright to faint.
+        Galaxies to show. Default: `n` from bright to faint whose neighbours lay well apart from them.
     n : int
         How many, when no `ids` are given.
 
@@ -148,27 +157,21 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
         for (top, bottom), b, a in zip(axes.T, before, after, strict=True):
             _show(top, stretch(sample.images[b], noise))
             _show(bottom, stretch(clean.images[a], noise))
-            _outline(top, own[b], COLOURS["central"])
-            _outline(top, (sample.segmaps[b] != 0) & ~own[b], COLOURS["companion"])
-            _outline(bottom, own[b], COLOURS["central"])
-            _outline(bottom, sample.images[b] != clean.images[a], COLOURS["companion"], "dotted")
+            _outlines(top, own[b], (sample.segmaps[b] != 0) & ~own[b])
+            _outlines(bottom, own[b], sample.images[b] != clean.images[a], "dotted")
             row = sample.catalog[b]
             top.set_title(f"galaxy {row['id']}\n{row['morphology']}, AB {row['mag']:.1f} mag")
         for ax, label in zip(axes[:, 0], ("before", "after cleaning"), strict=True):
             ax.set_ylabel(label)
-            _scale_bar(ax, sample)
+        _scale_bar(axes[0, 0], sample, sample.segmaps[before[0]] != 0)
         _title(fig, "Cleaning leaves the galaxy in the centre and replaces its neighbours by sky")
-        handles = (
-            Line2D([], [], color=COLOURS["central"], label="segment of the central galaxy"),
-            Line2D([], [], color=COLOURS["companion"], label="segments of neighbours"),
-            Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky"),
-        )
-        fig.legend(handles=handles, loc="outside lower center", ncols=3)
+        replaced = Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky")
+        fig.legend(handles=[*_SEGMENTS, replaced], loc="outside lower center", ncols=3)
     return fig
 
 
 def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
-    """Stamps that cleaning dropped, with the reason under each (section 2.1).
+    """Stamps that cleaning dropped, with the first reason under each (section 2.1).
 
     Parameters
     ----------
@@ -177,7 +180,7 @@ def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
     report : astropy.table.Table
         ``clean(sample).report``.
     n : int
-        How many at most; each reason comes up before any comes up again.
+        How many at most; each first reason comes up before any comes up again.
 
     Returns
     -------
@@ -196,31 +199,26 @@ def rejected_stamps(sample: Sample, report: Table, n: int = 8) -> Figure:
             _title(fig, f"Cleaning dropped none of {len(report)} stamps")
             fig.text(0.5, 0.25, "There is nothing to show here.", ha="center")
         return fig
-    dropped = dropped[_in_turn(np.asarray(dropped["reason"], str))[:n]]
+    total = len(dropped)
+    dropped = dropped[_in_turn([str(reason).split("; ")[0] for reason in dropped["reason"]])[:n]]
     own, noise, rows = sample.own_masks(), _noise(sample), sample.index(dropped["id"])
-    reasons = [textwrap.fill(str(reason), 25) for reason in dropped["reason"]]
+    reasons = [_first_reason(str(reason)) for reason in dropped["reason"]]
     columns = min(4, len(dropped))
     lines = -(-len(dropped) // columns)
-    tallest = [max(r.count("\n") + 1 for r in reasons[i : i + columns]) for i in range(0, len(reasons), columns)]
-    with _canvas(*_size(lines, columns, extra=1 + 0.45 * lines + 0.2 * sum(tallest))) as fig:
+    tallest = max(reason.count("\n") + 1 for reason in reasons)
+    with _canvas(*_size(lines, columns, extra=1 + (0.45 + 0.2 * tallest) * lines)) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).ravel()
         for ax, row, reason in zip(axes, rows, reasons, strict=False):
             _show(ax, stretch(sample.images[row], noise))
-            _outline(ax, own[row], COLOURS["central"])
-            _outline(ax, (sample.segmaps[row] != 0) & ~own[row], COLOURS["companion"])
+            _outlines(ax, own[row], (sample.segmaps[row] != 0) & ~own[row])
             ax.set_title(f"galaxy {sample.catalog['id'][row]}, AB {sample.catalog['mag'][row]:.1f} mag", fontsize=12)
             ax.set_xlabel(reason, fontsize=12)
         for ax in axes[len(rows) :]:
             ax.set_axis_off()
-        _scale_bar(axes[0], sample)
-        total = len(report) - int(np.count_nonzero(report["kept"]))
+        _scale_bar(axes[0], sample, sample.segmaps[rows[0]] != 0)
         shown = "" if len(rows) == total else f"; {len(rows)} of them"
         _title(fig, f"Cleaning dropped {total} of {len(report)} stamps{shown}, each with the reason")
-        handles = (
-            Line2D([], [], color=COLOURS["central"], label="segment of the central galaxy"),
-            Line2D([], [], color=COLOURS["companion"], label="segments of neighbours"),
-        )
-        fig.legend(handles=handles, loc="outside lower center", ncols=2)
+        fig.legend(handles=_SEGMENTS, loc="outside lower center", ncols=2)
     return fig
 
 
@@ -270,8 +268,7 @@ def blend_grid(
         axes = fig.subplots(len(dmags), len(distances), squeeze=False)
         for ax, image, mask, row in zip(axes.ravel(), images, masks, blends, strict=True):
             _show(ax, stretch(image, noise))
-            _outline(ax, mask[..., 0], COLOURS["central"])
-            _outline(ax, mask[..., 1], COLOURS["companion"], "dashed")
+            _outlines(ax, mask[..., 0], mask[..., 1], "dashed")
             ax.set_xlim(*window[1])
             ax.set_ylim(*window[0])
             ax.plot(x0, sample.centre[0], "+", color=COLOURS["central"], markersize=9)
@@ -280,12 +277,14 @@ def blend_grid(
             ax.set_title(f"{pixels} px = {pixels * sample.pixel_scale:.2f}″\n= {pixels / larger:.1f} × larger r_eff")
         for ax, row in zip(axes[:, 0], blends[:: len(distances)], strict=True):
             ax.set_ylabel(f"companion\nAB {row['mag_companion']:.1f} mag\n(dmag {_signed(row['dmag'])})")
-        _scale_bar(axes[-1, -1], sample, right=True)
-        _title(fig, "The closer the two and the fainter the companion, the harder to tell them apart")
+        _scale_bar(axes[-1, 0], sample, masks[-len(distances)].any(axis=-1))
+        _title(fig, "The closer the two, the harder to tell them apart")
         _caption(
             fig,
             f"Central: galaxy {blends['central'][0]}, AB {blends['mag_central'][0]:.1f} mag "
-            f"(+, full line: its segment). Companion: galaxy {blends['companion'][0]} (×, dashed line).",
+            f"(+, full line: its segment). Companion: galaxy {blends['companion'][0]} (×, dashed line). "
+            + ("Rows with negative dmag are noisier: " if dmags.min() < 0 else "")
+            + "dmag scales the companion's noise as well.",
         )
     return fig
 
@@ -320,8 +319,7 @@ def blend_parts(sample: Sample, blends: Table, n: int = 3, fill: str = "sky") ->
         for line, row, image, part, mask, flux in zip(axes, blends, images, parts, masks, fluxes, strict=True):
             for ax, picture in zip(line, (image, *part), strict=False):
                 _show(ax, stretch(picture, noise))
-            _outline(line[0], mask[..., 0], COLOURS["central"])
-            _outline(line[0], mask[..., 1], COLOURS["companion"])
+            _outlines(line[0], mask[..., 0], mask[..., 1])
             _show(line[3], _mask_picture(mask))
             for ax in line:
                 ax.set(ylim=window[0], xlim=window[1])
@@ -334,7 +332,7 @@ def blend_parts(sample: Sample, blends: Table, n: int = 3, fill: str = "sky") ->
             line[3].set_xlabel(f"overlap: {both} px" if both else "no overlap")
         for ax, name in zip(axes[0], ("blend", "central alone", "companion alone", "masks"), strict=True):
             ax.set_title(name)
-        _scale_bar(axes[0, 0], sample)
+        _scale_bar(axes[0, 0], sample, masks[0].any(axis=-1))
         _title(fig, "A blend is the sum of two galaxies that we know one by one")
         colours = {"central": "central", "companion": "companion", "both": "overlap"}
         handles = [Patch(color=COLOURS[colour], label=name) for name, colour in colours.items()]
@@ -396,12 +394,12 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     with _canvas(_WIDTH, 4.9) as fig:
         axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.35))
         for ax, fill in zip(axes, names, strict=False):
-            (image,), _, _ = render(sample, row, fill=fill, masks=False)
+            (image,), (mask,), _ = render(sample, row, fill=fill)
             _show(ax, image, vmin=-reach, vmax=reach)
             _outline(ax, covered, colours[fill], "dashed")
             ax.set_title(names[fill])
             ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
-        _scale_bar(axes[0], sample)
+        _scale_bar(axes[0], sample, mask.any(axis=-1))
         ax = axes[2]
         bins = np.arange(-_EDGE_REACH, _EDGE_REACH + 1, 2)
         for fill, marker in zip(names, ("o", "s"), strict=True):
@@ -490,7 +488,7 @@ def dmag_noise(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2
     ends = list(dict.fromkeys((min(sigmas), max(sigmas))))
     faintest = np.argsort(np.asarray(sample.catalog["mag"], float))[-2:]
     blends = make_blends(sample, *np.asarray(sample.catalog["id"])[faintest], sample.centre[1] // 4, 0, ends)
-    images, _, _ = render(sample, blends, masks=False)
+    images, masks, _ = render(sample, blends)
     reach = 8 * alone
     with _canvas(_WIDTH, 4.7) as fig:
         axes = fig.subplots(1, len(ends) + 1, width_ratios=(*[1] * len(ends), 1.35))
@@ -499,7 +497,7 @@ def dmag_noise(sample: Sample, dmags: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2
             change = f"{abs(dmag):g} mag {'brighter' if dmag < 0 else 'fainter'}" if dmag else "as it is"
             ax.set_title(f"dmag {_signed(dmag)}: companion {change}", fontsize=12)
             ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
-        _scale_bar(axes[0], sample)
+        _scale_bar(axes[0], sample, masks[0].any(axis=-1))
         ax = axes[-1]
         label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
         ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
@@ -634,7 +632,7 @@ def detection_split(splits: Mapping[str, Table | tuple[Table, Table]]) -> Figure
         ax.set_yticks(range(len(tables)), [textwrap.fill(name, 22) for name in tables], fontsize=13)
         ax.tick_params(axis="y", length=0)
         ax.set(
-            xlim=(0, 101.5),
+            xlim=(0, 100),
             ylim=(len(tables) - 0.4, -0.35),
             xlabel="share of the blends (%); error bars: one sigma of the share that ends there",
         )
@@ -667,14 +665,14 @@ def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
     """
     _check(blends, predictions, "flux_central", "flux_companion")
     n = len(predictions)
-    with _canvas(_WIDTH, 1.15 * n + 2.4) as fig:
+    with _canvas(_WIDTH, 1.4 * n + 2.3) as fig:
         axes = fig.subplots(1, 2, sharex=True, sharey=True)
         ends = [0.25, 4.0]
         for ax, galaxy in zip(axes, FIGURE_5_CASES, strict=True):
             true = _floats(blends[f"flux_{galaxy}"])
             for y, pred in enumerate(predictions.values()):
                 ends += _kind_box(ax, y, true, _floats(pred[f"flux_{galaxy}"]), COLOURS[galaxy])
-            ax.axvline(1, 0, 0.97, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
+            ax.vlines(1, -0.25, n - 0.55, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
             ax.set(title=galaxy, xscale="log", ylim=(n - 0.55, -0.65))
             ax.set_xlabel("measured / isolated flux (ratio, no unit)")
             ax.xaxis.set_major_locator(FixedLocator([d * 10.0**k for k in range(-4, 5) for d in (1, 2, 5)]))
@@ -719,7 +717,7 @@ def _title(fig, text):
 
 
 def _caption(fig, text):
-    fig.supxlabel(textwrap.fill(text, int(10.6 * fig.get_figwidth())), fontsize=12, color="0.25")
+    fig.supxlabel(textwrap.fill(text, int(10.6 * fig.get_figwidth())), fontsize=12, color="#333333")
 
 
 def _show(ax, picture, vmin=0, vmax=1):
@@ -734,18 +732,26 @@ def _outline(ax, mask, colour, line="solid"):
         ax.contour(mask, levels=[0.5], colors=[colour], linestyles=[line], linewidths=1.8)
 
 
-def _scale_bar(ax, sample, right=False):
-    """A bar of about a quarter of the picture, labelled in arcseconds."""
-    x0, x1 = ax.get_xlim()
-    y0, y1 = ax.get_ylim()
+def _outlines(ax, central, companion, line="solid"):
+    _outline(ax, central, COLOURS["central"])
+    _outline(ax, companion, COLOURS["companion"], line)
+
+
+def _scale_bar(ax, sample, used):
+    """A bar of about a quarter of the picture, labelled in arcseconds, in the corner where least is used."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     lengths = np.array([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
     arcsec = lengths[np.argmin(np.abs(lengths - (x1 - x0) * sample.pixel_scale / 4))]
-    length, y = arcsec / sample.pixel_scale, y0 + 0.06 * (y1 - y0)
-    left = x1 - 0.06 * (x1 - x0) - length if right else x0 + 0.06 * (x1 - x0)
-    for colour, width in (("white", 6), ("black", 3)):
-        ax.plot([left, left + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt")
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    ax.text(left, y + 0.04 * (y1 - y0), f"{arcsec:g}″", va="bottom", bbox=box)
+    used = used[int(y0 + 0.5) : int(y1 + 0.5), int(x0 + 0.5) : int(x1 + 0.5)]
+    height, width = (-(-2 * size // 5) for size in used.shape)
+    ends = {"lower": slice(height), "upper": slice(-height, None)}, {"left": slice(width), "right": slice(-width, None)}
+    corners = {f"{v} {h}": used[ends[0][v], ends[1][h]].sum() for v in ends[0] for h in ends[1]}
+    bar = AnchoredSizeBar(
+        ax.transData, arcsec / sample.pixel_scale, f"{arcsec:g}″", min(corners, key=corners.get),
+        pad=0.2, borderpad=0.3, sep=3, size_vertical=(y1 - y0) / 60, label_top=True,
+    )  # fmt: skip
+    bar.patch.set(alpha=0.85, edgecolor="none")
+    ax.add_artist(bar)
 
 
 def _mask_picture(mask):
@@ -800,22 +806,33 @@ def _matching(predictions):
 
 
 def _with_neighbours(sample, clean, n):
-    """Ids of galaxies that were kept and had neighbours, evenly from bright to faint."""
-    before = sample[sample.index(clean.catalog["id"])]
-    own = before.own_masks()
-    crowded = np.flatnonzero(((before.segmaps != 0) & ~own).any(axis=(1, 2)))
-    if not len(crowded):
-        crowded = np.arange(len(before))
-    crowded = crowded[np.argsort(np.asarray(before.catalog["mag"], float)[crowded], kind="stable")]
-    count = min(max(n, 1), len(crowded))
-    picks = np.rint((np.arange(count) + 0.5) * len(crowded) / count - 0.5).astype(int)
-    return np.asarray(before.catalog["id"])[crowded[picks]]
+    """Ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
+    from scipy.ndimage import distance_transform_edt
+
+    order = np.argsort(np.asarray(clean.catalog["mag"], float), kind="stable")
+    order = order[:: -(-len(order) // _MOST_STAMPS)]
+    ids = np.asarray(clean.catalog["id"])[order]
+    before = sample[sample.index(ids)]
+    holes = before.images != clean.images[order]
+    size = np.count_nonzero(holes, axis=(1, 2))
+    gap = [distance_transform_edt(~o)[h].min(initial=np.inf) for o, h in zip(before.own_masks(), holes, strict=True)]
+    gap = np.where(size, gap, -1.0)
+    n = min(max(n, 1), np.count_nonzero(size) or len(ids))
+    apart = np.argsort(-gap, kind="stable")[: max(n, np.count_nonzero(gap >= min(_FAR, gap.max())))]
+    large = apart[np.argsort(-size[apart], kind="stable")][: max(n, len(apart) // 2)]
+    return ids[np.sort(large)[np.linspace(0, len(large) - 1, n).astype(int)]]
 
 
 def _in_turn(reasons):
     """Positions, so that each reason comes up once before any comes up again."""
-    turn = np.array([np.count_nonzero(reasons[:i] == reason) for i, reason in enumerate(reasons)])
-    return np.argsort(turn, kind="stable")
+    turns = defaultdict(count)
+    return np.argsort([next(turns[reason]) for reason in reasons], kind="stable")
+
+
+def _first_reason(reasons):
+    """The first of several, and how many more there are."""
+    first, *more = reasons.split("; ")
+    return textwrap.fill(first + (f" (+\N{NO-BREAK SPACE}{len(more)}\N{NO-BREAK SPACE}more)" if more else ""), 25)
 
 
 def _robust_sigma(values):
@@ -906,10 +923,12 @@ def _recovered_panel(ax, blends, pred, galaxy, limits):
     more = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
     more = f"\n({more})" if more else ""
     bias = f"{got['bias']:.3f}".replace("-", "−")
+    numbers = (
+        f"\nbias {bias} mag\nscatter {got['scatter']:.3f} mag\n"
+        f"outliers {100 * got['outliers']:.2f} %\nMAPE (mag) {got['mape']:.2f} %"
+    )
     ax.text(
-        0.03, 0.98,
-        f"n {got['n']:,} of {len(blends):,}{more}\nbias {bias} mag\nscatter {got['scatter']:.3f} mag\n"
-        f"outliers {100 * got['outliers']:.2f} %\nMAPE {got['mape']:.2f} %",
+        0.03, 0.98, f"n {got['n']:,} of {len(blends):,}{more}{numbers if got['n'] else ''}",
         transform=ax.transAxes, va="top",
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2},
     )  # fmt: skip
@@ -925,31 +944,34 @@ def _recovered_panel(ax, blends, pred, galaxy, limits):
 
 
 def _split_bar(ax, y, shares):
-    left, small = 0.0, []
+    left, used, below = 0.0, 0.0, []  # left end of the share, and of what no error bar covers
     for case, colour in CASE_COLOURS.items():
         share, error = shares.get(case, (0.0, np.nan))
         if not share > 0:
             continue
+        right = left + share
         ax.barh(y, share, left=left, height=0.5, color=colour, edgecolor="white")
         text = f"{share:.1f}" + (f" ± {error:.1f}" if np.isfinite(error) else "") + " %"
-        if np.isfinite(error) and left + share < 99.99:
-            ax.errorbar(left + share, y, xerr=error, color="black", capsize=4, linewidth=1.8)
-        if share > 16:
+        bar = error if np.isfinite(error) and right < 99.99 else 0.0
+        if bar:
+            ax.errorbar(right, y, xerr=bar, color="black", capsize=4, linewidth=1.8)
+        if right - bar - used > 16:
             colour = "black" if case in ("more", "none") else "white"
-            ax.text(left + share / 2, y, text, ha="center", va="center", color=colour, weight="bold")
+            ax.text((used + right - bar) / 2, y, text, ha="center", va="center", color=colour, weight="bold")
         else:
-            small.append(f"{case} {text}")
-        left += share
-    ax.text(100, y + 0.29, ",  ".join(small), ha="right", va="top")
+            below.append(f"{case} {text}".replace(" ", "\N{NO-BREAK SPACE}"))
+        left, used = right, right + bar
+    ax.text(100, y + 0.29, textwrap.fill(",  ".join(below), 100), ha="right", va="top")
 
 
 def _kind_box(ax, y, true, measured, colour):
     got = flux_scores(true, measured)
     ratio = measured / true
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-    failed = f", {got['failed']:,} failed" if got["failed"] else ""
+    numbers = f"median error {got['median']:.1f} %, MAPE (flux) {got['mape']:.1f} %\n" if got["n"] else ""
+    failed = f" ({got['failed']:,} failed)" if got["failed"] else ""
     ax.text(
-        0.01, y - 0.27, f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n {got['n']:,}{failed})",
+        0.01, y - 0.27, f"{numbers}n {got['n']:,}{failed}",
         transform=ax.get_yaxis_transform(), va="bottom",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )  # fmt: skip

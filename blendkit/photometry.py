@@ -70,7 +70,7 @@ def detect(image: np.ndarray) -> Detections:
 
     if not np.isfinite(image).all():
         raise ValueError("the stamp has NaN or infinite pixels, expected finite e-/s: mask or replace them first.")
-    image = np.ascontiguousarray(image, np.float32)
+    image = np.require(image, np.float32, "CW")
     background = sep.Background(image)
     rms = background.globalrms
     if not background.rms().any() or not rms > 0:  # SEP gives a global rms of 1 where there is none
@@ -165,7 +165,7 @@ def flux_auto(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
 
 
 def _flux_auto_one(image, segment):
-    image = np.ascontiguousarray(image, np.float32)
+    image = np.require(image, np.float32, "CW")
     return kron_flux(image, own_shape(image, segment))
 
 
@@ -177,7 +177,7 @@ def half_light_radius(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
 def _half_light_one(image, segment):
     import sep
 
-    image = np.ascontiguousarray(image, np.float32)
+    image = np.require(image, np.float32, "CW")
     shape = own_shape(image, segment)
     flux = kron_flux(image, shape)
     radius, _ = sep.flux_radius(image, [shape["x"]], [shape["y"]], [60.0], 0.5, normflux=[flux], subpix=5)

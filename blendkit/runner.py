@@ -1,8 +1,9 @@
 """Run the notebooks without a browser, and fail where a reader would see an error.
 
 ``python -m blendkit.runner --sample synthetic --profile quick --seed 42 --results results`` executes all notebooks
-in order. Every notebook runs in the folder that holds ``blendkit/`` and ``notebooks/``, in a kernel of this very
-Python. Papermill alone does not notice what goes wrong inside widget callbacks: `run_notebook` does.
+in order; what an earlier run of them left is deleted first. Every notebook runs in the folder that holds ``blendkit/``
+and ``notebooks/``, in a kernel of this very Python. Papermill alone does not notice what goes wrong inside widget
+callbacks: `run_notebook` does.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import time
 import warnings
 from pathlib import Path
 
+from .download import CANDELS_FILES, DownloadError, fetch_candels
 from .widgets.errors import FILE_VARIABLE, captured_errors, report
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("quick", "tutorial", "paper")
+SCOREBOARD = "scoreboard.txt"  # by notebook 04
 
 _ERRORS, _KERNEL_LOG = "errors.jsonl", "kernel.log"
 _INJECTED = "blendkit-injected"
@@ -29,6 +32,12 @@ _FIRST = "import blendkit.widgets.errors as _blendkit_errors\n_blendkit_errors.w
 _LAST = "await _blendkit_errors.drive()"
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_PICTURE_ONLY = "A picture of the live widget: open the notebook in JupyterLab to use it."
+_NO_PICTURE = "A live widget: open the notebook in JupyterLab to use it."
+# nbconvert's own page loads require.js and MathJax from the network, whether needed or not
+_OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
+    f"{{%- block html_head_js{part} -%}}{{%- endblock -%}}" for part in ("", "_mathjax", "_mermaidjs")
+)
 
 
 class NotebookError(RuntimeError):
@@ -84,7 +93,9 @@ def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: di
 
 
 def to_html(notebook: str | os.PathLike) -> Path:
-    """Convert an executed notebook to a page beside it; widgets appear as the pictures they leave.
+    """Convert an executed notebook to a page beside it that needs no network.
+
+    Widgets appear as the pictures they leave. Formulas stay TeX: what draws them would have to be loaded.
 
     Parameters
     ----------
@@ -103,11 +114,13 @@ def to_html(notebook: str | os.PathLike) -> Path:
     pages = _without_live_widgets(nbformat.read(notebook, as_version=4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        page, _ = HTMLExporter(log=quiet).from_notebook_node(pages, {"metadata": {"name": notebook.stem}})
+        exporter = HTMLExporter(log=quiet, raw_template=_OFFLINE_PAGE)
+        page, _ = exporter.from_notebook_node(pages, {"metadata": {"name": notebook.stem}})
     target = notebook.with_suffix(".html")
-    draft = target.with_suffix(".html.part")
-    draft.write_text(page, encoding="utf-8")
-    os.replace(draft, target)
+    with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".converting-") as draft:
+        draft = Path(draft) / target.name
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, target)
     return target
 
 
@@ -122,48 +135,104 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 where anything failed.
+        0, or 1 where anything failed, or 130 where Ctrl-C stopped it.
     """
-    args = _arguments(argv)
     try:
-        sample = _checked_sample(args.sample)
+        return _run(_arguments(argv))
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing is half-written: type the same command to start again.", file=sys.stderr)
+        return 130
+
+
+def _run(args) -> int:
+    try:
+        seed = _checked_settings(args.profile, args.seed)
         notebooks = _notebooks(args.notebooks)
-    except (ValueError, OSError) as error:
+        sample = _checked_sample(args.sample)
+        results = _cleared_results(args.results, notebooks)
+    except (ValueError, OSError, DownloadError) as error:
         print(f"Nothing was run: {error}", file=sys.stderr)
         return 1
-    results = args.results.resolve()
-    parameters = {"SAMPLE": sample, "PROFILE": args.profile, "SEED": args.seed, "RESULTS": str(results)}
-    print(
-        f"Running {len(notebooks)} notebooks: sample {sample}, profile {args.profile}, seed {args.seed}.",
-        flush=True,
-    )
-    board = results / "scoreboard.txt"
-    before = _written_at(board)
+    parameters = {"SAMPLE": sample, "PROFILE": args.profile, "SEED": seed, "RESULTS": str(results)}
+    print(f"Running {len(notebooks)} notebooks: sample {sample}, profile {args.profile}, seed {seed}.", flush=True)
     failed = [path for path in notebooks if not _run_and_tell(path, results, parameters)]
-    if _written_at(board) != before:
+    board = results / SCOREBOARD
+    if board in _outputs(notebooks, results) and board.is_file():
         print(f"\n{board.read_text(encoding='utf-8').rstrip()}\n")
     print(f"Executed notebooks and pages are in {results} (open the .html files in a browser).")
+    if failed:
+        print(f"{len(failed)} of {len(notebooks)} notebooks failed.")
     return int(bool(failed))
 
 
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m blendkit.runner", description="Run the notebooks headless.")
     parser.add_argument("--sample", default="synthetic", help="synthetic, candels or a folder in the CANDELS layout")
-    parser.add_argument("--profile", default="quick", choices=PROFILES)
-    parser.add_argument("--seed", default=42, type=int)
-    parser.add_argument("--results", default=Path("results"), type=Path, help="folder for everything that is made")
+    parser.add_argument("--profile", default="quick", help=f"{_either(PROFILES)}")
+    parser.add_argument("--seed", default="42", help="a whole number of at least 0")
+    parser.add_argument("--results", default="results", help="folder for everything that is made")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order")
     return parser.parse_args(argv)
 
 
+def _either(names) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _checked_settings(profile: str, seed: str) -> int:
+    if profile not in PROFILES:
+        raise ValueError(f"PROFILE={profile} is unknown: use {_either(PROFILES)}.")
+    if not (seed.isascii() and seed.isdigit()):
+        raise ValueError(f"SEED={seed} cannot be used: give a whole number of at least 0, such as 42.")
+    return int(seed)
+
+
 def _checked_sample(sample: str) -> str:
-    """The name, or the absolute path of a folder that holds a good sample."""
-    if sample in ("synthetic", "candels"):
+    """The name, or the absolute path of a folder that holds a good sample; CANDELS is downloaded if need be."""
+    if not sample.strip():
+        raise ValueError("SAMPLE is empty: use synthetic, candels or the name of a folder.")
+    if sample == "synthetic":
         return sample
     from .samples import read_folder
 
-    read_folder(Path(sample))
-    return str(Path(sample).resolve())
+    if sample == "candels":
+        read_folder(fetch_candels())
+        return sample
+    folder = Path(sample).expanduser()
+    if folder.is_file():
+        raise ValueError(f"'{sample}' is a file, expected a folder that holds {', '.join(CANDELS_FILES)}.")
+    read_folder(folder)
+    return str(folder.resolve())
+
+
+def _cleared_results(name: str, notebooks: list[Path]) -> Path:
+    """The absolute path of the results folder, which can be written into and holds no output of an earlier run."""
+    if not name.strip():
+        raise ValueError("RESULTS is empty: give the name of a folder, such as results.")
+    results = Path(name).expanduser().resolve()
+    reason = "the notebooks themselves are there" if any(path.parent == results for path in notebooks) else ""
+    if not reason:
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=results):
+                pass
+            for file in _outputs(notebooks, results):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            reason = "it is a file" if results.is_file() else error.strerror
+    if reason:
+        raise OSError(
+            f"cannot write into '{results}' ({reason}): free it, or name another folder with RESULTS=<folder>."
+        )
+    return results
+
+
+def _outputs(notebooks: list[Path], results: Path) -> list[Path]:
+    """The files that a run of these notebooks makes."""
+    files = [results / f"{path.stem}{suffix}" for path in notebooks for suffix in (".ipynb", ".html", ".json")]
+    if any(path.stem.startswith("04_") for path in notebooks):
+        files += [results / SCOREBOARD, (results / SCOREBOARD).with_suffix(".ecsv")]
+    return files
 
 
 def _notebooks(given: list[Path]) -> list[Path]:
@@ -177,6 +246,7 @@ def _notebooks(given: list[Path]) -> list[Path]:
 
 
 def _run_and_tell(path, results, parameters) -> bool:
+    print(f"{path.stem} ... ", end="", flush=True)
     start = time.monotonic()
     error = ""
     try:
@@ -187,15 +257,10 @@ def _run_and_tell(path, results, parameters) -> bool:
         to_html(results / path.name)
     first, *more = error.splitlines() or ["ok"]
     verdict = f"failed: {first}" if error else first
-    print(f"{path.stem}  {time.monotonic() - start:.0f} s  {verdict}", flush=True)
+    print(f"{time.monotonic() - start:.0f} s  {verdict}", flush=True)
     for line in more:
         print(f"    {line}", flush=True)
     return not error
-
-
-def _written_at(file):
-    """When a file was written, None where there is none: an old scoreboard is not this run's."""
-    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def _with_watch(notebook):
@@ -215,8 +280,10 @@ def _without_live_widgets(notebook):
     """Leave each widget's picture, or a sentence where it has none: a page has no kernel, and perhaps no network."""
     notebook.metadata.pop("widgets", None)
     for data in (output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output):
-        if data.pop(_WIDGET_VIEW, None) is not None and "image/png" not in data:
-            data["text/html"] = "<p><em>A live widget: open the notebook in JupyterLab to use it.</em></p>"
+        if data.pop(_WIDGET_VIEW, None) is not None:
+            png = data.pop("image/png", "").strip()
+            picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else ""
+            data["text/html"] = f"{picture}<p><em>{_PICTURE_ONLY if png else _NO_PICTURE}</em></p>"
     return notebook
 
 
@@ -245,6 +312,9 @@ def _papermill(source, target, parameters, timeout) -> Exception | None:
         )
     except Exception as error:  # a cell's error, a cell that ran out of time, a dead kernel
         return error
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would print the stopped cell's traceback at exit
+        raise
     return None
 
 

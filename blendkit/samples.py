@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -232,7 +234,7 @@ def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None
         raise ValueError(f"n = {n!r} galaxies were asked for, expected a whole number of at least 1.")
     if source == "synthetic":
         return _synthetic(2000 if n is None else int(n), seed)
-    folder = fetch_candels() if source == "candels" else Path(source)
+    folder = fetch_candels() if source == "candels" else Path(source).expanduser()
     sample = read_folder(folder)
     if source == "candels":
         sample.name = "CANDELS"
@@ -243,6 +245,10 @@ def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None
 
 def read_folder(folder: Path) -> Sample:
     """Read the three files of the CANDELS release's layout; see `load_sample`."""
+    if folder.is_file():
+        raise FileNotFoundError(
+            f"'{folder}' is a file, expected a folder that holds {', '.join(CANDELS_FILES)}: name that folder."
+        )
     if not folder.is_dir():
         raise FileNotFoundError(
             f"there is no folder '{folder}': give 'synthetic', 'candels' or a folder that holds "
@@ -275,6 +281,14 @@ def check_sample(sample: Sample) -> None:
                 f"{what} are {stack.dtype}, expected {np.dtype(dtype)}: convert them with "
                 f"{what}.astype('{np.dtype(dtype)}')."
             )
+    if not hasattr(catalog, "colnames"):
+        raise ValueError(
+            f"the catalogue is a {type(catalog).__name__}, expected an astropy Table: wrap it in Table(...)."
+        )
+    for what in ("zeropoint", "pixel_scale"):
+        value = getattr(sample, what)
+        if not isinstance(value, numbers.Real) or not np.isfinite(value):
+            raise ValueError(f"{what} = {value!r} was given, expected a finite number: correct it.")
     missing = [name for name in _NEEDED if name not in catalog.colnames]
     if missing:
         raise ValueError(
@@ -298,7 +312,10 @@ def check_sample(sample: Sample) -> None:
         raise ValueError(f"the catalogue's ids are {ids.dtype}, expected whole numbers: number the galaxies.")
     y, x = sample.centre
     finite = np.isfinite(images).all(axis=(1, 2))
-    radius, mag = (np.ma.filled(np.ma.asarray(catalog[c], float), np.nan) for c in ("r_eff", "mag"))
+    radius, mag = (_floats("the catalogue", c, catalog[c]) for c in ("r_eff", "mag"))
+    flux = (
+        _floats("the catalogue", "flux_auto", catalog["flux_auto"]) if "flux_auto" in catalog.colnames else mag * 0 + 1
+    )
     unknown = ~np.isin(np.asarray(catalog["morphology"], str), MORPHOLOGIES)
     unique, counts = np.unique(ids, return_counts=True)
     for bad, sentence in (
@@ -308,6 +325,7 @@ def check_sample(sample: Sample) -> None:
         (ids[~((radius > 0) & (radius < np.inf))], "have a radius that is not positive and finite, expected r_eff in "
             "pixels: drop these rows"),
         (ids[~np.isfinite(mag)], "have a magnitude that is not finite, expected an AB magnitude: drop these rows"),
+        (ids[~((flux > 0) & (flux < np.inf))], "have a flux_auto that is not positive and finite: drop these rows"),
         (ids[unknown], f"have an unknown morphology, expected one of {', '.join(MORPHOLOGIES)}: translate the types"),
         (unique[counts > 1], "stand in the catalogue more than once, expected every id once: drop the repeated rows"),
     ):  # fmt: skip
@@ -377,7 +395,7 @@ def _load_catalog(path: Path) -> Table:
     from astropy.table import Table
 
     try:
-        table = Table.read(path, format="ascii.csv", encoding="utf-8")
+        table = Table.read(path, format="ascii.csv", encoding="utf-8-sig")
     except (ValueError, IndexError, OSError) as error:  # astropy's InconsistentTableError is a ValueError
         raise ValueError(f"'{path}' is not a readable CSV table ({_why(error)}): fetch or write it again.") from None
     for name, on_disk in _ON_DISK.items():
@@ -390,7 +408,7 @@ def _load_catalog(path: Path) -> Table:
     for name in table.colnames:
         column = table[name]
         if name in ("mag", "r_eff", "z"):
-            table[name] = _floats(path, name, column)
+            table[name] = _floats(f"'{path}'", name, column)
         elif np.ma.isMaskedArray(column):
             table[name] = column.astype(str).filled("") if column.dtype.kind in "US" or column.mask.all() else (
                 column.astype(float).filled(np.nan))  # fmt: skip
@@ -402,12 +420,12 @@ def _load_catalog(path: Path) -> Table:
     return table
 
 
-def _floats(path: Path, name: str, column) -> np.ndarray:
+def _floats(where: str, name: str, column) -> np.ndarray:
     try:
         return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
     except ValueError:
         raise ValueError(
-            f"the column {name} of '{path}' is not numeric: check that the file is a galaxy catalogue."
+            f"the column {name} of {where} is not numeric: check that the file is a galaxy catalogue."
         ) from None
 
 
@@ -422,6 +440,8 @@ def _release_catalog(catalog: Table) -> Table:
             table[name] = np.full(n, default)
     table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
     for name, on_disk in _ON_DISK.items():
+        if on_disk in table.colnames:
+            table.remove_column(on_disk)
         table.rename_column(name, on_disk)
     for name in table.colnames:
         table[name].info.format = None  # every digit
@@ -433,18 +453,35 @@ def _synthetic(n: int, seed: int) -> Sample:
     from . import simulate
 
     folder = data_folder() / f"synthetic-v{simulate.VERSION}-n{n}-seed{seed}"
-    if not folder.is_dir():
-        sample = simulate.simulate(n, seed)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = tempfile.mkdtemp(dir=folder.parent, prefix=".simulating-")
+    if folder.is_dir():
         try:
-            sample.save(draft)
-            os.chmod(draft, 0o755)
-            try:
-                os.replace(draft, folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another process was quicker, with the same pixels
-                    raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            return read_folder(folder)
+        except (ValueError, OSError):
+            shutil.rmtree(folder, ignore_errors=True)  # damaged: made anew, from the same seed
+    sample = simulate.simulate(n, seed)
+    try:
+        _keep(sample, folder)
+    except OSError as error:
+        warnings.warn(
+            f"the simulated galaxies cannot be kept in '{folder.parent}' ({error.strerror}), so they will be made "
+            "again next time: set BLENDKIT_DATA to a folder with room.",
+            stacklevel=3,
+        )
+        return sample
     return read_folder(folder)
+
+
+def _keep(sample, folder):
+    """Save a sample so that its folder appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = tempfile.mkdtemp(dir=folder.parent, prefix=".simulating-")
+    try:
+        sample.save(draft)
+        os.chmod(draft, 0o755)
+        try:
+            os.replace(draft, folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was quicker, with the same pixels
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +127,32 @@ def readable(board: Table) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def write_scoreboard(results: str | os.PathLike, *boards: Table) -> Path:
+    """Write scoreboards, one below the other, as ``scoreboard.txt`` to read and ``scoreboard.ecsv`` to compute with.
+
+    Parameters
+    ----------
+    results : path
+        Folder; made when it is not there.
+    *boards : astropy.table.Table
+        As from `scoreboard` and `reference_scores`.
+
+    Returns
+    -------
+    pathlib.Path
+        The text file.
+    """
+    from astropy.table import vstack
+
+    folder = Path(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = vstack(boards, metadata_conflicts="silent")
+    everything.write(folder / "scoreboard.ecsv", overwrite=True)
+    text = folder / "scoreboard.txt"
+    text.write_text(readable(everything), encoding="utf-8")
+    return text
 
 
 _FOUND = {"two objects found in": "both", "one in": "one", "more in": "more"}

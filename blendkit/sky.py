@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 BANK_SIZE = 16
@@ -92,12 +94,23 @@ def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = BANK_SIZE) -> 
     Returns
     -------
     array of float32, shape (size, ny, nx), e-/s
+
+    Warns
+    -----
+    UserWarning
+        Where no stamp has an empty pixel; the bank is then a single stamp of zeros.
     """
     covered = np.count_nonzero(segmaps, axis=(1, 2)) + np.count_nonzero(images == 0, axis=(1, 2))
-    donors = np.argsort(covered, kind="stable")[:size]
+    sky = []
+    for donor in np.argsort(covered, kind="stable")[:size]:
+        empty = empty_pixels(segmaps[donor]) & (images[donor] != 0)
+        if empty.any():
+            sky.append((images[donor], empty))
+    if not sky:
+        warnings.warn("no stamp has empty sky, so shifted and turned stamps are filled with zeros.", stacklevel=3)
+        return np.zeros((1, *images.shape[1:]), np.float32)
     bank = np.empty((size, *images.shape[1:]), np.float32)
     for k in range(size):
-        donor = donors[k % len(donors)]
-        empty = empty_pixels(segmaps[donor])
-        bank[k] = fill_with_sky(images[donor], ~empty, empty, np.random.default_rng(k))
+        image, empty = sky[k % len(sky)]
+        bank[k] = fill_with_sky(image, ~empty, empty, np.random.default_rng(k))
     return bank

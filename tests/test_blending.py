@@ -715,3 +715,47 @@ class TestExport:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout + done.stderr == ""
         assert len(os.listdir(tmp_path / "out")) == 4
+
+
+class TestOddShapes:
+    def test_draws_on_oblong_stamps_use_turns_that_fit(self, make_sample):
+        sample = make_sample(6, shape=(40, 62))
+        blends = bk.draw_blends(sample, 60, seed=1)
+        assert set(blends["orient_central"]) == {0, 2, 5, 7}
+        assert bk.render(sample, blends)[0].shape == (60, 40, 62)
+
+    def test_a_single_row_is_refused_in_words(self, make_sample):
+        sample = make_sample(4)
+        with pytest.raises(ValueError, match="one row of a table"):
+            bk.render(sample, bk.draw_blends(sample, 3)[0])
+
+    def test_masked_tables_are_rendered(self, make_sample):
+        from astropy.table import Table
+
+        sample = make_sample(4)
+        blends = bk.draw_blends(sample, 5)
+        assert (bk.render(sample, Table(blends, masked=True))[0] == bk.render(sample, blends)[0]).all()
+
+    def test_a_generator_is_a_seed(self, make_sample, tmp_path):
+        sample = make_sample(4)
+        first, second = (bk.draw_blends(sample, 5, seed=np.random.default_rng(3)) for _ in range(2))
+        assert (first["dx"] == second["dx"]).all()
+        first.write(tmp_path / "blends.ecsv")
+        assert len(bk.clean(sample, seed=np.random.default_rng(3), n_jobs=1)) == 4
+
+    def test_one_stamp_without_sky_does_not_stop_the_others(self, make_sample):
+        sample = make_sample(4)
+        segmaps = sample.segmaps.copy()
+        segmaps[0] = 1
+        crowded = bk.Sample(sample.images, segmaps, sample.catalog)
+        assert np.isfinite(crowded[:2].sky).all()
+        segmaps[:] = 1
+        with pytest.warns(UserWarning, match="no stamp has empty sky"):
+            assert not bk.Sample(sample.images, segmaps, sample.catalog).sky.any()
+
+    def test_regular_ids_do_not_share_one_sky(self, make_sample):
+        from astropy.table import Table
+
+        ids = 64 * np.arange(1, 101)
+        table = Table({"central": ids, "companion": ids[::-1]})
+        assert len(set(blending.sky_rows(table, 16)[1].tolist())) > 10

@@ -372,3 +372,12 @@ class TestRefusing:
     def test_truth_without_positions(self):
         with pytest.raises(ValueError, match=r"truth lacks dy, r_eff_central.*draw_blends.*\.$"):
             SEP(truth=Table({"dx": [1]}))(np.zeros((1, 9, 9), "f4"))
+
+
+def test_images_that_cannot_be_written_to_are_measured(make_sample):
+    sample = make_sample(4)
+    images, _, _ = bk.render(sample, bk.draw_blends(sample, 6, separation=(4, 6)))
+    images.flags.writeable = False
+    assert np.isfinite(bk.deblenders.SEP()(images)["flux_central"]).all()
+    sample.images.flags.writeable = False
+    assert np.isfinite(bk.photometry.flux_auto(sample.images, sample.own_masks())).all()

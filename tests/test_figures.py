@@ -15,6 +15,7 @@ from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.testing import assert_allclose, assert_array_equal
 
 import blendkit as bk
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CATALOGUE = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
 NOISE, SIZE = 0.006, 96
 MATCHING = "true positions of both galaxies known (paper, section 3.3)"
+FEW_BLENDS = Table({"case": metrics.CASES, "share": [0.2] * 5, "share_err": [0.09] * 5})
 
 
 def fabricate_sample(n=8, seed=0):
@@ -130,6 +132,7 @@ DRAW = {
     "split": lambda s, c, b, p: figures.detection_split({
         "synthetic galaxies": (b, p["SEP Kron"]), "real": metrics.case_shares(b, p["SEP isophotal"])
     }),
+    "split, few blends": lambda s, c, b, p: figures.detection_split({"few": FEW_BLENDS, "fewer": FEW_BLENDS[:3]}),
     "kinds": lambda s, c, b, p: figures.flux_kinds(b, p),
     "kinds, one": lambda s, c, b, p: figures.flux_kinds(b, {"SEP": p["SEP Kron"]}),
 }  # fmt: skip
@@ -232,8 +235,27 @@ def test_rejected_stamps_show_every_reason_first(sample, clean):
     fig = figures.rejected_stamps(sample, report_of_rejections(clean), n=2)
     assert fig.get_suptitle() == "Cleaning dropped 3 of 8 stamps; 2 of them, each with the reason"
     reasons = [" ".join(ax.get_xlabel().split()) for ax in fig.axes]
-    assert reasons == list(report_of_rejections(clean)["reason"][[0, 2]])
+    assert reasons == ["the label at the centre is not the catalogue's (+ 1 more)", "rejected by eye"]
     assert [ax.get_title() for ax in fig.axes] == ["galaxy 100, AB 20.0 mag", "galaxy 102, AB 20.7 mag"]
+
+
+def test_a_first_reason_comes_up_again_only_when_all_were_shown(sample, clean):
+    report = clean.report.copy()
+    report["kept"][:4] = False
+    report["reason"] = np.array(["lopsided", "lopsided; edge", "lopsided", "edge"] + [""] * (len(report) - 4))
+    shown = [ax.get_xlabel().replace("\xa0", " ") for ax in figures.rejected_stamps(sample, report, n=3).axes]
+    assert shown == ["lopsided", "edge", "lopsided (+ 1 more)"]
+
+
+def test_neighbours_well_apart_are_shown_first(sample, clean):
+    images = clean.images.copy()
+    images[[2, 5], SIZE // 2, SIZE // 2 + 12] = 1  # replaced close to galaxies 102 and 105
+    after = bk.Sample(images, clean.segmaps, clean.catalog)
+    chosen = figures._with_neighbours(sample, after, 3)
+    assert not {102, 105} & set(chosen)
+    assert (np.diff(chosen) > 0).all()
+    assert_array_equal(figures._with_neighbours(sample, after, 20), sample.catalog["id"])
+    assert len(figures._with_neighbours(sample, sample, 3)) == 3
 
 
 def test_the_grid_shows_the_rendered_blends(clean):
@@ -245,6 +267,9 @@ def test_the_grid_shows_the_rendered_blends(clean):
         assert_array_equal(ax.images[0].get_array(), figures.stretch(image, figures._noise(clean)))
     assert fig.axes[1].get_title().startswith("12 px = 0.72″")
     assert fig.axes[3].get_ylabel().endswith("(dmag +1.5)")
+    assert "Central: galaxy 101" in fig.get_supxlabel()
+    assert "negative dmag are noisier: dmag scales the companion's noise as well." in said(fig)
+    assert "noisier" not in said(figures.blend_grid(clean, 101, 104, distances, [0, 1]))
 
 
 def test_parts_show_blend_galaxies_and_overlap(clean):
@@ -263,11 +288,30 @@ def test_parts_show_blend_galaxies_and_overlap(clean):
 
 
 def test_the_scale_bar_is_as_long_as_it_says(clean):
-    fig = figures.blend_grid(clean, 100, 101, [10], [0])
-    ax = fig.axes[0]
-    bar = next(line for line in ax.lines if line.get_color() == "black")
-    (label,) = [t.get_text() for t in ax.texts]
-    assert_allclose(np.ptp(bar.get_xdata()) * clean.pixel_scale, float(label.rstrip("″")))
+    (bar,) = figures.blend_grid(clean, 100, 101, [10], [0]).findobj(AnchoredSizeBar)
+    label = bar.txt_label.get_text()
+    assert_allclose(bar.size_bar.get_children()[0].get_width() * clean.pixel_scale, float(label.rstrip("″")))
+
+
+@pytest.mark.parametrize("free", ["lower left", "lower right", "upper left", "upper right"])
+def test_the_scale_bar_lies_where_the_picture_is_empty(clean, free):
+    used = np.ones((SIZE, SIZE), bool)
+    vertical, horizontal = free.split()
+    rows = slice(30) if vertical == "lower" else slice(-30, None)
+    columns = slice(34) if horizontal == "left" else slice(-34, None)
+    used[rows, columns] = False
+    fig, ax = plt.subplots(figsize=(3, 3))
+    plt.close(fig)
+    ax.imshow(used, origin="lower")
+    figures._scale_bar(ax, clean, used)
+    (bar,) = fig.findobj(AnchoredSizeBar)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    box = ax.transData.inverted().transform(bar.get_window_extent(canvas.get_renderer()))
+    (x0, y0), (x1, y1) = np.rint(box).astype(int)
+    assert not used[y0:y1, x0:x1].any()
+    assert y1 > y0
+    assert x1 > x0
 
 
 def test_fill_step_finds_the_noise_of_one_and_of_two_stamps(clean, blends):
@@ -302,7 +346,7 @@ def test_panels_of_figure_5_say_what_the_metrics_say(blends, predictions):
             assert text == [
                 f"n {got['n']} of 60", "(2 failed)", f"bias {got['bias']:.3f} mag",
                 f"scatter {got['scatter']:.3f} mag", f"outliers {100 * got['outliers']:.2f} %",
-                f"MAPE {got['mape']:.2f} %",
+                f"MAPE (mag) {got['mape']:.2f} %",
             ]  # fmt: skip
     assert MATCHING in " ".join(fig.get_supxlabel().split())
 
@@ -322,7 +366,7 @@ def test_figure_5_of_the_published_catalogue():
     first = [ax.texts[0].get_text().split("\n")[0] for ax in fig.axes]
     assert first == ["n 3,844 of 4,776"] * 3 + ["n 4,344 of 4,776"] * 3
     sextractor = fig.axes[5].texts[0].get_text()
-    assert sextractor.endswith("bias 0.002 mag\nscatter 0.710 mag\noutliers 16.23 %\nMAPE 1.97 %")
+    assert sextractor.endswith("bias 0.002 mag\nscatter 0.710 mag\noutliers 16.23 %\nMAPE (mag) 1.97 %")
 
 
 def test_methods_matched_differently_are_told_apart(blends, predictions):
@@ -337,7 +381,7 @@ def test_kinds_say_what_the_metrics_say(blends, predictions):
     for ax, galaxy in zip(fig.axes, ("central", "companion"), strict=True):
         for text, pred in zip(ax.texts, predictions.values(), strict=True):
             got = metrics.flux_scores(blends[f"flux_{galaxy}"], pred[f"flux_{galaxy}"])
-            expected = f"median {got['median']:.1f} %, MAPE {got['mape']:.1f} %   (n 58, 2 failed)"
+            expected = f"median error {got['median']:.1f} %, MAPE (flux) {got['mape']:.1f} %\nn 58 (2 failed)"
             assert text.get_text() == expected
 
 
@@ -353,13 +397,31 @@ def test_bars_are_the_shares(blends, predictions):
     assert [text.get_text() for text in fig.legends[0].get_texts()] == list(metrics.CASES)
 
 
-def test_all_failed_is_drawn(blends):
+def test_numbers_keep_clear_of_bars_that_end_nearby(blends):
+    fig = figures.detection_split({"few": FEW_BLENDS, "fewer": FEW_BLENDS[:3]})
+    texts_of(fig)
+    (ax,) = fig.axes
+    assert ax.get_xlim() == (0, 100)
+    below = ax.texts[0].get_text().replace("\xa0", " ")
+    assert all(f"{case} 20.0 ± 9.0 %" in below for case in metrics.CASES)
+    for text in (t for t in ax.texts if t.get_text()):
+        box = text.get_window_extent(fig.canvas.get_renderer())
+        assert not any(box.overlaps(bar.get_window_extent()) for bar in ax.patches)
+
+
+@pytest.mark.parametrize("case", ["both", "none"])
+def test_all_failed_is_drawn(blends, predictions, case):
     nothing = Table({"flux_central": np.full(60, np.nan), "flux_companion": np.full(60, np.nan)})
+    nothing["case"] = case
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fig = figures.recovered_magnitudes(blends, {"nothing": nothing})
-        figures.flux_kinds(blends, {"nothing": nothing})
-    assert "(60 failed)" in fig.axes[0].texts[0].get_text()
+        for methods in ({"nothing": nothing}, {"SEP": predictions["SEP Kron"], "nothing": nothing}):
+            magnitudes = figures.recovered_magnitudes(blends, methods)
+            kinds = figures.flux_kinds(blends, methods)
+            for fig in (magnitudes, kinds):
+                assert "nan" not in said(fig)
+            assert magnitudes.axes[-1].texts[0].get_text() == "n 0 of 60" + "\n(60 failed)" * (case == "both")
+            assert kinds.axes[-1].texts[-1].get_text() == "n 0 (60 failed)"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ HEAVY = ("keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotl
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MODULES = sorted((ROOT / "blendkit").rglob("*.py"))
 COMES_WITH = {
-    "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow", "nbformat": "nbconvert",
+    "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow", "mpl_toolkits": "matplotlib",
+    "nbformat": "nbconvert",
     "pil": "matplotlib", "traitlets": "ipywidgets", "urllib3": "requests",
 }  # fmt: skip
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,12 +1,19 @@
 """The notebook runner: a planted failure of each kind turns it red, each in its own notebook and kernel."""
 
+import os
+import re
+import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from blendkit import runner
+from blendkit.download import DownloadError
 
 SLIDER = "import ipywidgets as w\ns = w.IntSlider(3, 0, 10, description='shift')\n"
 
@@ -108,51 +115,148 @@ def test_errors_in_stored_widget_state_are_seen():
 def test_page_shows_pictures_of_widgets_and_asks_for_no_network(tmp_path):
     view = {runner._WIDGET_VIEW: {"model_id": "x", "version_major": 2, "version_minor": 0}, "text/plain": "VBox()"}
     outputs = [new_output("display_data", view | {"image/png": "iVBORw0KGgo="}), new_output("display_data", view)]
-    cell = new_code_cell("explorer", outputs=outputs)
-    nbformat.write(new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    cells = [new_markdown_cell("# [Zenodo](https://zenodo.org)"), new_code_cell("explorer", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "n.ipynb")
     page = runner.to_html(tmp_path / "n.ipynb").read_text()
-    assert "data:image/png;base64,iVBORw0KGgo=" in page
+    picture = page.index("data:image/png;base64,iVBORw0KGgo=")
+    assert picture < page.index("A picture of the live widget: open the notebook in JupyterLab to use it.")
     assert page.count("A live widget") == 1
+    assert page.count("A picture of") == 1
+    asked = re.findall(
+        r"<script|<link|<iframe|@import|\bsrc=(?![\"']?data:)|url\((?![\"']?data:)|mathjax|require\.js", page
+    )
+    assert not asked
+    assert 'href="https://zenodo.org"' in page
     assert "VBox()" not in page
     assert "html-manager" not in page
     assert sorted(p.name for p in tmp_path.iterdir()) == ["n.html", "n.ipynb"]
 
 
 def test_main_tells_a_line_for_each_notebook_and_the_scoreboard(tmp_path, capfd):
-    good = write(tmp_path / "01_good.ipynb", "open(RESULTS + '/scoreboard.txt', 'w').write('SEP 42 %\\n')")
-    bad = write(tmp_path / "02_bad.ipynb", PLANTED["recorded"][0], GOOD[0])
+    good = write(tmp_path / "04_good.ipynb", "open(RESULTS + '/scoreboard.txt', 'w').write('SEP 42 %\\n')")
+    bad = write(tmp_path / "05_bad.ipynb", PLANTED["recorded"][0], GOOD[0])
     assert runner.main(["--results", str(tmp_path / "r"), str(good), str(bad)]) == 1
     out, err = capfd.readouterr()
     lines = out.splitlines()
-    assert lines[1].startswith("01_good  ")
+    assert lines[1].startswith("04_good ... ")
     assert lines[1].endswith(" s  ok")
-    assert lines[2].startswith("02_bad  ")
+    assert lines[2].startswith("05_bad ... ")
     assert "failed: measuring, IntSlider 'shift' set to 0: ZeroDivisionError" in lines[2]
     assert "SEP 42 %" in lines
-    assert str(tmp_path / "r") in lines[-1]
+    assert str(tmp_path / "r") in lines[-2]
+    assert lines[-1] == "1 of 2 notebooks failed."
     assert "\r" not in out
     assert err == ""
     assert {p.name for p in (tmp_path / "r").iterdir()} == {
-        "01_good.ipynb", "01_good.html", "02_bad.ipynb", "02_bad.html", "scoreboard.txt"
+        "04_good.ipynb", "04_good.html", "05_bad.ipynb", "05_bad.html", "scoreboard.txt"
     }  # fmt: skip
 
 
 def test_main_does_not_show_an_old_scoreboard(tmp_path, capfd):
-    (tmp_path / "scoreboard.txt").write_text("SEP 41 %")
-    assert runner.main(["--results", str(tmp_path), str(write(tmp_path / "01_x.ipynb", "1 + 1"))]) == 0
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "scoreboard.txt").write_text("SEP 41 %")
+    assert runner.main(["--results", str(tmp_path / "r"), str(write(tmp_path / "01_x.ipynb", "1 + 1"))]) == 0
     assert "SEP 41 %" not in capfd.readouterr().out
 
 
-def test_main_refuses_a_missing_sample_before_anything_runs(tmp_path, capfd):
-    code = runner.main(["--sample", str(tmp_path / "nowhere"), "--results", str(tmp_path / "r"), "x.ipynb"])
-    out, err = capfd.readouterr()
-    assert code == 1
-    assert out == ""
-    assert err.startswith("Nothing was run: there is no folder")
-    assert err.count("\n") == 1
-    assert not (tmp_path / "r").exists()
+def test_main_deletes_what_it_will_make_and_nothing_else(tmp_path, capfd):
+    results = tmp_path / "r"
+    (results / "by-hand").mkdir(parents=True)
+    stale = {f"04_x{suffix}" for suffix in (".ipynb", ".html", ".json")} | {"scoreboard.txt", "scoreboard.ecsv"}
+    kept = {"01_x.json", "decisions.csv", "by-hand/04_x.json"}
+    for name in stale | kept:
+        (results / name).write_text("SEP 41 %")
+    bad = write(tmp_path / "04_x.ipynb", "1 / 0")
+    assert runner.main(["--results", str(results), "--profile", "unknown", str(bad)]) == 1
+    assert stale < {p.name for p in results.iterdir()}
+    assert runner.main(["--results", str(results), str(bad)]) == 1
+    files = {str(p.relative_to(results)): p.read_text() for p in results.rglob("*") if p.is_file()}
+    assert set(files) == kept | {"04_x.ipynb", "04_x.html"}
+    assert [name for name, text in files.items() if "SEP 41 %" in text] == [n for n in files if n in kept]
+    out = capfd.readouterr().out
+    assert "SEP 41 %" not in out
+    assert out.endswith("1 of 1 notebooks failed.\n")
 
 
-def test_main_refuses_a_missing_notebook(tmp_path, capfd):
-    assert runner.main(["--results", str(tmp_path), str(tmp_path / "no.ipynb")]) == 1
-    assert "there is no notebook" in capfd.readouterr().err
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """A function that runs a good notebook with arguments that must be refused, and returns the one line said."""
+    write(tmp_path / "x.ipynb", "1 + 1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        assert runner.main([*arguments, "x.ipynb"]) == 1
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.startswith("Nothing was run: ")
+        assert err.count("\n") == 1
+        assert not (tmp_path / "results").exists()
+        return err.removeprefix("Nothing was run: ").rstrip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--sample=nowhere"], "there is no folder 'nowhere'"),
+        (["--sample=x.ipynb"], "'x.ipynb' is a file, expected a folder that holds candels_img.npy"),
+        (["--sample="], "SAMPLE is empty: use synthetic, candels or the name of a folder."),
+        (["--profile=foo"], "PROFILE=foo is unknown: use quick, tutorial or paper."),
+        (["--seed=-1"], "SEED=-1 cannot be used: give a whole number of at least 0"),
+        (["--seed=4.5"], "SEED=4.5 cannot be used"),
+        (["--seed="], "SEED= cannot be used"),
+        (["--results="], "RESULTS is empty"),
+        (["no.ipynb"], "there is no notebook"),
+    ],
+)
+def test_main_refuses_before_anything_runs(refused, arguments, sentence):
+    assert refused(*arguments).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("x.ipynb", "it is a file"), ("x.ipynb/r", "Not a directory"), (".", "the notebooks themselves are there")],
+)
+def test_main_refuses_results_that_it_cannot_write(refused, tmp_path, name, reason):
+    assert refused(f"--results={name}") == (
+        f"cannot write into '{(tmp_path / name).resolve()}' ({reason}): free it, or name another folder with "
+        "RESULTS=<folder>."
+    )
+    assert (tmp_path / "x.ipynb").is_file()
+
+
+@pytest.mark.parametrize("error", [DownloadError("no network."), ValueError("bad."), OSError("full.")])
+def test_main_fetches_candels_first_and_tells_what_went_wrong(refused, monkeypatch, error):
+    def fetch():
+        raise error
+
+    monkeypatch.setattr(runner, "fetch_candels", fetch)
+    assert refused("--sample=candels") == str(error)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make: install it")
+def test_make_passes_its_variables_on():
+    asked = ["SAMPLE=a b", "PROFILE=paper", "SEED=7", "RESULTS=there"]
+    said = subprocess.run(
+        ["make", "-n", "tutorial", *asked], cwd=runner.ROOT, capture_output=True, text=True, check=True
+    )
+    assert '--sample="a b" --profile="paper" --seed="7" --results="there"' in said.stdout
+
+
+def test_ctrl_c_ends_with_a_sentence(tmp_path):
+    slow = write(tmp_path / "01_slow.ipynb", "import time\nopen(RESULTS + '/running', 'w').close()\ntime.sleep(60)")
+    results = tmp_path / "r"
+    command = [sys.executable, "-m", "blendkit.runner", "--results", str(results), str(slow)]
+    with subprocess.Popen(command, cwd=runner.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        deadline = time.monotonic() + 60
+        while not (results / "running").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=60)[0]
+    assert run.returncode == 130
+    assert said.splitlines()[1:] == [
+        "01_slow ... ",
+        "Stopped. Nothing is half-written: type the same command to start again.",
+    ]
+    assert os.listdir(results) == ["running"]

@@ -191,7 +191,7 @@ class TestSelecting:
         sample = make_sample(6)
         part = sample[4:][1]
         assert part.sky is sample.sky
-        assert sample.sky.shape == (64, 64, 64)
+        assert sample.sky.shape == (16, 64, 64)
 
     def test_a_part_forgets_the_parents_fingerprints(self, make_sample):
         sample = make_sample(6)

@@ -194,6 +194,45 @@ def test_one_galaxy_is_refused(galaxies):
         bk.BlendExplorer(galaxies[0])
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_explorer_starts_with_two_different_galaxies(galaxies, n):
+    few = galaxies[:n]
+    explorer = bk.BlendExplorer(few)
+    assert explorer.central.value != explorer.companion.value
+    assert explorer.message.value == ""
+    for i in few.catalog["id"]:
+        for given in ({"central": i}, {"companion": i}):
+            explorer = bk.BlendExplorer(few, **given)
+            assert explorer.recipe[next(iter(given))][0] == i
+            assert explorer.central.value != explorer.companion.value
+
+
+def test_explorer_starts_and_resets_with_the_galaxies_given(galaxies):
+    explorer = bk.BlendExplorer(galaxies, central=16, companion=11)
+    explorer.surprise.click()
+    explorer.reset.click()
+    assert (explorer.central.value, explorer.companion.value) == (16, 11)
+    assert (explorer.recipe["central"][0], explorer.recipe["companion"][0]) == (16, 11)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [({"central": 5}, "not in the sample"), ({"companion": 5}, "not in the sample"),
+     ({"central": 11, "companion": 11}, "galaxy 11 was given as both central and companion")],
+)  # fmt: skip
+def test_explorer_needs_two_different_galaxies_of_the_sample(galaxies, given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        bk.BlendExplorer(galaxies, **given)
+
+
+def test_explorer_says_what_its_magnitudes_are(galaxies):
+    explorer = bk.BlendExplorer(galaxies)
+    assert explorer.dmag.description == "magnitude offset"
+    assert "positive = fainter" in explorer.magnitude.value
+    assert "Kron fluxes" in explorer.answer.value
+    assert "neighbour masked" in explorer.answer.value
+
+
 def test_drive_leaves_the_explorer_as_it_was(galaxies):
     errors.watch()
     explorer = bk.BlendExplorer(galaxies)
@@ -243,6 +282,11 @@ def test_inspector_obeys_keys_and_tells_the_end(stamps, tmp_path):
     assert inspector.decisions == {17: "accept", 12: "reject"}
     assert "All are decided" in inspector.progress.value
     assert not errors.ERRORS
+
+
+def test_inspector_says_how_to_start_over(stamps, tmp_path):
+    inspector = bk.StampInspector(stamps, tmp_path / "d.csv")
+    assert "To start over, delete d.csv and run this cell again." in inspector.keys_widget.hint
 
 
 def test_inspector_shows_what_the_checks_found(stamps, tmp_path):

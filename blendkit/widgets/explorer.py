@@ -27,7 +27,11 @@ _PICTURES = {
 }
 _ELLIPSE = 3  # isophotal semi-axes of SExtractor, times its a and b
 _CELL = 'style="padding: 0 1.2em 0 0; text-align: left; white-space: nowrap"'
-_WIDE = {"description_width": "8.5em"}
+_WIDE = {"description_width": "10em"}
+_WHICH_FLUX = (
+    "These magnitudes are of Kron fluxes: the true one is that of the cleaned galaxy alone, SEP's is measured in the "
+    "blend, neighbour masked. The lists above show the catalogue's magnitudes."
+)
 
 
 class BlendExplorer(ipw.VBox):
@@ -40,6 +44,8 @@ class BlendExplorer(ipw.VBox):
     deblender : callable, optional
         Your own method beside SEP: takes blends, shape (n, ny, nx), and returns a table with `flux_central` and
         `flux_companion`, as the members of `blendkit.deblenders`.
+    central, companion : int, optional
+        Catalogue ids of the galaxies to start with; default two of about the median magnitude.
 
     Attributes
     ----------
@@ -49,17 +55,24 @@ class BlendExplorer(ipw.VBox):
     Raises
     ------
     ValueError
-        Where the sample has a single galaxy.
+        Where the sample has a single galaxy, or the ids given are not two different ones of the sample.
     """
 
-    def __init__(self, sample: Sample, deblender: Callable[[np.ndarray], Table] | None = None):
+    def __init__(
+        self,
+        sample: Sample,
+        deblender: Callable[[np.ndarray], Table] | None = None,
+        *,
+        central: int | None = None,
+        companion: int | None = None,
+    ):
         if len(sample) < 2:
             raise ValueError("the sample has a single galaxy, expected at least two: a blend needs a pair.")
         self.sample, self.deblender = sample, deblender
         self.recipe: Table | None = None
         self._noise = picture.noise_level(sample.sky)
         self._surprises, self._paused = 0, False
-        self._make_controls()
+        self._make_controls(_start_pair(sample, central, companion))
         self._pictures = {name: ipw.Image(layout=ipw.Layout(width="100%")) for name in _PICTURES}
         self.answer = ipw.HTML()
         self.message = ipw.HTML()
@@ -78,15 +91,16 @@ class BlendExplorer(ipw.VBox):
         """Image, masks and fluxes of what is shown now, as `blendkit.render` returns them for one blend."""
         return render(self.sample, self.recipe)
 
-    def _make_controls(self):
+    def _make_controls(self, pair):
         ny, nx = self.sample.images.shape[1:]
         options = [(_name(row), int(row["id"])) for row in self.sample.catalog]
-        order = np.argsort(self.sample.catalog["mag"], kind="stable")
         self.central, self.companion = (
-            ipw.Dropdown(options=options, value=options[row][1], description=text, tooltip=tip, style=_WIDE)
-            for row, text, tip in (
-                (order[len(order) // 3], "central galaxy", "The galaxy in the centre of the stamp"),
-                (order[len(order) // 2], "companion", "The galaxy that the sliders move"),
+            ipw.Dropdown(options=options, value=galaxy, description=text, tooltip=tip, style=_WIDE)
+            for galaxy, text, tip in zip(
+                pair,
+                ("central galaxy", "companion"),
+                ("The galaxy in the centre of the stamp", "The galaxy that the sliders move"),
+                strict=True,
             )
         )
         self.dx, self.dy = (
@@ -97,19 +111,19 @@ class BlendExplorer(ipw.VBox):
             )
         )
         self.dmag = ipw.FloatSlider(
-            0, min=-3, max=3, step=0.1, readout_format="+.1f", description="fainter by [mag]", style=_WIDE,
+            0, min=-3, max=3, step=0.1, readout_format="+.1f", description="magnitude offset", style=_WIDE,
             tooltip="Companion magnitude offset: its pixels, noise included, are multiplied by 10 ** (-0.4 offset)",
         )  # fmt: skip
-        self.magnitude = ipw.HTML(layout=ipw.Layout(margin="0 0 0 9em"))
+        self.magnitude = ipw.HTML(layout=ipw.Layout(margin="0 0 0 10.5em"))
         self.surprise = ipw.Button(description="surprise me", tooltip="Two galaxies and a shift at random")
         self.reset = ipw.Button(description="reset", tooltip="Back to where the explorer began")
         self._all = (self.central, self.companion, self.dx, self.dy, self.dmag)
         self._start = [control.value for control in self._all]
         for control in self._all:
-            control.layout = ipw.Layout(width="25em", max_width="100%")
+            control.layout = ipw.Layout(width="26.5em", max_width="100%")
 
     def _controls(self):
-        buttons = ipw.HBox([self.surprise, self.reset], layout=ipw.Layout(margin="0 0 0 9em"))
+        buttons = ipw.HBox([self.surprise, self.reset], layout=ipw.Layout(margin="0 0 0 10.5em"))
         left = ipw.VBox([self.central, self.companion, buttons])
         right = ipw.VBox([self.dx, self.dy, self.dmag, self.magnitude])
         return ipw.HBox([left, right], layout=ipw.Layout(flex_flow="row wrap"))
@@ -156,7 +170,7 @@ class BlendExplorer(ipw.VBox):
         parts = render_parts(pair, self.recipe)[0]
         alone, shown = _magnitudes([self.recipe["flux_companion"][0] * 10 ** (0.4 * dmag),
                                     self.recipe["flux_companion"][0]], self.sample.zeropoint)  # fmt: skip
-        self.magnitude.value = f"companion: {alone}, now {shown}"
+        self.magnitude.value = f"positive = fainter; companion: {alone}, now {shown}"
         found, failure = _detected(images[0])
         self._paint(images[0], parts, masks[0], found)
         self._tell(images, found, failure)
@@ -198,6 +212,23 @@ class BlendExplorer(ipw.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         return picture.with_picture(super()._repr_mimebundle_(**kwargs), self._painted)
+
+
+def _start_pair(sample, central, companion) -> tuple[int, int]:
+    """The ids given; for one that is not, a galaxy of medium brightness."""
+    given = [i for i in (central, companion) if i is not None]
+    if given:
+        sample.index(given)
+    if central is not None and central == companion:
+        raise ValueError(f"galaxy {central} was given as both central and companion: choose two different ones.")
+    by_light = [int(i) for i in sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")]]
+    third = len(by_light) // 3
+    pair = by_light[third], by_light[max(len(by_light) // 2, third + 1)]
+    if central is None:
+        central = next(i for i in pair if i != companion)
+    if companion is None:
+        companion = next(i for i in reversed(pair) if i != central)
+    return int(central), int(companion)
 
 
 def _name(row) -> str:
@@ -259,5 +290,5 @@ def _as_html(sentence, rows):
     )
     return (
         f'<div role="status" style="line-height: 1.5"><b>{html.escape(sentence)}</b>'
-        f"<table><tr>{head}</tr>{lines}</table></div>"
+        f"<table><tr>{head}</tr>{lines}</table>{_WHICH_FLUX}</div>"
     )

@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 _DONE = {"accept": "accepted", "reject": "rejected"}
 _KEYS = {"a": "accept", "r": "reject", "ArrowLeft": "back", "ArrowRight": "next"}
+_HELP = (
+    "Keys (click the picture first): a accept, r reject, ← back, → next. "
+    "To start over, delete {} and run this cell again."
+)
 
 
 class _Keys(anywidget.AnyWidget):
     _esm = Path(__file__).parent / "keys.js"
     pressable = traitlets.List(list(_KEYS)).tag(sync=True)
-    hint = traitlets.Unicode("Keys (click here first): a accept, r reject, ← back, → next").tag(sync=True)
+    hint = traitlets.Unicode().tag(sync=True)
 
 
 class StampInspector(ipw.VBox):
@@ -110,7 +114,7 @@ class StampInspector(ipw.VBox):
     def _make_parts(self):
         self.progress, self.facts, self.message = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.before, self.after = (ipw.Image(layout=ipw.Layout(width="100%")) for _ in range(2))
-        self.keys_widget = _Keys()
+        self.keys_widget = _Keys(hint=_HELP.format(self.path.name))
         self.keys_widget.on_msg(recorded("a key in the inspector", self.message)(self._pressed))
         self.buttons = {}
         for name, style, icon, tip in (

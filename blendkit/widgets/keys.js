@@ -1,5 +1,5 @@
 // Sends the keys of the Python side's list to it, from anywhere inside the box (class "bk-keys-box") that holds
-// this widget; everywhere else keys keep their meaning.
+// this widget; a click into the box gives it the focus. Everywhere else keys keep their meaning.
 function render({ model, el }) {
   const text = document.createElement("div");
   text.tabIndex = 0;
@@ -14,6 +14,12 @@ function render({ model, el }) {
   const focus = (event) => {
     if (box().contains(event.target)) event.target.setAttribute("data-lm-suppress-shortcuts", "true");
   };
+  // otherwise the click selects the notebook's cell, and "r" turns that into a raw one
+  const press = (event) => {
+    if (!box().contains(event.target) || event.target.closest("button")) return;
+    event.preventDefault();
+    text.focus({ preventScroll: true });
+  };
   const listen = (event) => {
     if (!box().contains(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
     if (!model.get("pressable").includes(event.key)) return;
@@ -22,9 +28,11 @@ function render({ model, el }) {
     model.send({ key: event.key });
   };
   document.addEventListener("focusin", focus);
+  document.addEventListener("pointerdown", press);
   document.addEventListener("keydown", listen);
   return () => {
     document.removeEventListener("focusin", focus);
+    document.removeEventListener("pointerdown", press);
     document.removeEventListener("keydown", listen);
   };
 }
