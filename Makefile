@@ -12,7 +12,7 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: tutorial lab test bench clean install
+.PHONY: help tutorial lab test bench clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -20,7 +20,7 @@ help:
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
-	@echo "make clean      remove results, caches and the environment; downloads and simulated galaxies in data/ stay"
+	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
 
 tutorial: $(READY)
 	@$(BIN)/python -m blendkit.runner --sample="$(SAMPLE)" --profile="$(PROFILE)" --seed="$(SEED)" --results="$(RESULTS)"
@@ -50,5 +50,6 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) results build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	[ ! -d results ] || find results -mindepth 1 -maxdepth 1 ! -name by-hand -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

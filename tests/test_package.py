@@ -194,8 +194,8 @@ class TestEnvironment:
 
 @pytest.fixture(scope="module")
 def files():
-    """What is or would be in the repository."""
-    command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """What is in the repository."""
+    command = ["git", "-C", ROOT, "ls-files", "-z"]
     try:
         listed = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
     except (OSError, subprocess.CalledProcessError):

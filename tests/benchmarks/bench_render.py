@@ -20,7 +20,7 @@ SIZE = 128
 NEEDED = {"images": 0.9, "masks": 0.5}
 
 
-def make_sample(n=400):
+def make_sample(n=2000):
     """Gaussians on noise: what is on the stamps does not matter for speed, only how many there are."""
     rng = np.random.default_rng(0)
     y, x = np.indices((SIZE, SIZE)) - SIZE // 2
@@ -58,8 +58,8 @@ def plain_images(sample, blends, fill, turns):
     """Gather, shift by slices, add."""
     stamps, n = sample.images, len(blends)
     out = np.empty((n, SIZE, SIZE), np.float32)
-    centrals, companions = sample.index(blends["central"]), sample.index(blends["companion"])
-    dx, dy = np.asarray(blends["dx"]), np.asarray(blends["dy"])
+    centrals, companions = (sample.index(blends[name]).tolist() for name in ("central", "companion"))
+    dx, dy = (np.asarray(blends[name]).tolist() for name in ("dx", "dy"))
     orient = np.asarray(blends["orient_central"]), np.asarray(blends["orient_companion"])
     sky = sample.sky if fill == "sky" else None
     donors = sky_rows(blends, len(sample.sky))[1]
