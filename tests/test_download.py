@@ -36,11 +36,13 @@ def npy(array):
 def release():
     """The three files of the release, with four galaxies of noise."""
     rng = np.random.default_rng(0)
+    segmaps = np.zeros((4, 128, 128), "u1")
+    segmaps[:, 60:69, 60:69] = 1
     rows = [f"{i},150.1,2.2,b'COSMOS    ',21.{i},21.{i},4.5,nan,disk,1" for i in range(4)]
     header = "ID,RA,DEC,FIELD,mag,mag_err,radius,z,galtype,segval"
     return {
         "candels_img.npy": npy(rng.normal(0, 0.006, (4, 128, 128)).astype("f4")),
-        "candels_seg.npy": npy(np.ones((4, 128, 128), "u1")),
+        "candels_seg.npy": npy(segmaps),
         "candels_cat.csv": "\n".join([header, *rows, ""]).encode(),
     }
 
@@ -176,6 +178,23 @@ def test_good_archive(zenodo, folder, release, prefix, capsys):
     assert out == ""
     assert "\r" not in err
     assert len(err.splitlines()) == 1
+
+
+def test_load_sample_downloads_candels_once(zenodo, tmp_path, release, monkeypatch):
+    """The whole path: from the record to a `Sample`."""
+    import functools
+
+    import blendkit as bk
+
+    monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("blendkit.samples.fetch_candels", functools.partial(fetch_candels, api=zenodo.api))
+    sample = bk.load_sample("candels")
+    assert (len(sample), sample.name, sample.zeropoint) == (4, "CANDELS", 25.96)
+    assert set(sample.catalog["field"]) == {"COSMOS"}
+    assert np.isnan(sample.catalog["z"]).all()
+    asked = list(zenodo.paths)
+    assert len(bk.load_sample("candels", n=2, seed=1)) == 2
+    assert zenodo.paths == asked
 
 
 def test_folder_is_readable_for_the_group(zenodo, folder):
