@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 FILLS = ("sky", "zero")
+_RECIPE = ("central", "companion", "dx", "dy", "dmag", "orient_central", "orient_companion")
 _KNOWN = ("mag", "r_eff", "morphology", "flux")
 
 
@@ -106,6 +107,8 @@ def draw_blends(
     low, high = separation
     if not 0 <= low <= high:
         raise ValueError(f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
+    if not np.isfinite(dmag):
+        raise ValueError(f"dmag = {dmag} was given, expected a finite number of magnitudes.")
     rng = np.random.default_rng(seed)
     central, companion = _draw_pairs(sample, n, max_dmag, dmag, rng)
     r_eff = np.asarray(sample.catalog["r_eff"], float)
@@ -114,7 +117,7 @@ def draw_blends(
     orient = rng.choice(8 if ny == nx else (0, 2, 5, 7), (2, n)) if turns else np.zeros((2, n), int)
     ids = np.asarray(sample.catalog["id"])
     blends = make_blends(sample, ids[central], ids[companion], dx, dy, dmag, *orient)
-    if not isinstance(seed, np.random.Generator):
+    if isinstance(seed, int | np.integer):
         blends.meta["seed"] = int(seed)
     return blends
 
@@ -153,15 +156,15 @@ def make_blends(sample: Sample, central, companion, dx, dy, dmag=0.0, orient_cen
     columns = np.broadcast_arrays(
         *map(np.atleast_1d, (central, companion, dx, dy, dmag, orient_central, orient_companion))
     )
-    names = ("central", "companion", "dx", "dy", "dmag", "orient_central", "orient_companion")
     blends = Table({
         name: column.astype(float) if name == "dmag" else _whole(column)
-        for name, column in zip(names, columns, strict=True)
+        for name, column in zip(_RECIPE, columns, strict=True)
     })  # fmt: skip
     rows = _check_recipe(sample, blends)
     blends["distance"] = np.hypot(blends["dx"], blends["dy"])
     flux = true_fluxes(sample)
-    known = {name: np.asarray(sample.catalog[name]) for name in _KNOWN[:3]} | {"flux": flux}
+    known = {name: np.asarray(sample.catalog[name], float) for name in ("mag", "r_eff")}
+    known |= {"morphology": np.asarray(sample.catalog["morphology"]), "flux": flux}
     for name in _KNOWN:
         for galaxy, row in rows.items():
             blends[f"{name}_{galaxy}"] = known[name][row]
@@ -478,10 +481,13 @@ def _check_recipe(sample, blends):
             f"the table of blends lacks {', '.join(missing)}, expected at least central, companion, dx and dy: "
             "make it with draw_blends or make_blends."
         )
+    masked = [name for name in _RECIPE if name in blends.colnames and np.ma.is_masked(blends[name])]
+    if masked:
+        raise ValueError(f"rows of {', '.join(masked)} are masked, expected a number in each: fill or drop these rows.")
     ny, nx = sample.images.shape[1:]
     for name, limit in (("dx", nx), ("dy", ny)):
         shift = _column(blends, name)
-        if len(shift) and (shift.dtype.kind not in "iu" or np.abs(shift).max() >= limit):
+        if len(shift) and (shift.dtype.kind not in "iu" or max(-int(shift.min()), int(shift.max())) >= limit):
             raise ValueError(
                 f"{name} runs from {shift.min()} to {shift.max()} ({shift.dtype}), expected whole pixels smaller than "
                 f"the stamp ({limit}): round or reduce the shifts."

@@ -11,7 +11,7 @@ import numpy as np
 
 from .photometry import flux_auto, map_stamps
 from .samples import MORPHOLOGIES, Sample
-from .sky import empty_pixels, fill_with_sky
+from .sky import empty_pixels, fill_with_sky, flat_pixels
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -23,7 +23,7 @@ FLAT_SHARE = 0.005  # of the stamp as flat as only what was never observed is
 CONTACT_SHARE = 0.25  # of the galaxy's outline within CONTACT_GAP pixels of another segment
 CONTACT_GAP = 4
 BITE = 0.01  # of the galaxy's light that went with a neighbour
-NEGATIVE = 6  # sigmas below zero
+NEGATIVE = 6  # sigmas below the sky's level
 SHARP_PIXELS = 8  # pixels narrower than the point spread function, at this many sigmas
 SHARP_SIGMAS = 12
 TRAIL = 8  # axis ratio of a neighbour's segment
@@ -90,6 +90,8 @@ def clean(
         raise ValueError(f"morphology = {morphology!r} was asked for, expected some of {', '.join(MORPHOLOGIES)}.")
     if mag is not None and not (len(mag) == 2 and mag[0] < mag[1]):
         raise ValueError(f"mag = {mag!r} was asked for, expected (brightest, faintest), for example (18, 23).")
+    if not dilation >= 0:
+        raise ValueError(f"dilation = {dilation!r} was given, expected a number of pixels of at least 0.")
     by_eye = read_decisions(decisions)
     if isinstance(seed, np.random.Generator):
         seed = int(seed.integers(2**63))
@@ -332,14 +334,12 @@ def inspect(image: np.ndarray, segmap: np.ndarray, cleaned: np.ndarray, hole: np
     list of str
         Empty for a good stamp.
     """
-    from scipy.ndimage import maximum_filter, minimum_filter
-
     own = segmap == segmap[segmap.shape[0] // 2, segmap.shape[1] // 2]
     sky = cleaned[empty_pixels(segmap)]
-    level = np.median(sky)
-    noise = 1.4826 * np.median(np.abs(sky - level))
-    flat = minimum_filter(image, 3) == maximum_filter(image, 3)
-    if flat.mean() > FLAT_SHARE or not noise > 0:
+    level, noise = np.median(sky), sky.std()
+    for _ in range(3):
+        noise = sky[np.abs(sky - level) <= 4 * noise].std()
+    if flat_pixels(image).mean() > FLAT_SHARE or not noise > 0:
         return ["the stamp reaches over the mosaic's edge"]
     checks = {
         "a neighbour touches the galaxy": contact(segmap) > CONTACT_SHARE or bite(image, own, hole) > BITE,
@@ -399,12 +399,13 @@ def sharp_pixels(image: np.ndarray, own: np.ndarray, noise: float) -> int:
 
 
 def longest_trail(segmap: np.ndarray) -> float:
-    """Largest axis ratio among the neighbours' segments."""
+    """Largest axis ratio among the neighbours' segments, but for slivers that the stamp's border leaves of a galaxy."""
+    border = np.pad(np.zeros((segmap.shape[0] - 6, segmap.shape[1] - 6), bool), 3, constant_values=True)
     central = segmap[segmap.shape[0] // 2, segmap.shape[1] // 2]
     ratio = 1.0
     for label in np.unique(segmap):
         y, x = np.nonzero(segmap == label)
-        if label not in (0, central) and len(y) > 20:
+        if label not in (0, central) and len(y) > 20 and border[y, x].mean() < 0.5:
             narrow, wide = np.linalg.eigvalsh(np.cov(y, x))
             ratio = max(ratio, float(np.sqrt(wide / max(narrow, 0.1))))
     return ratio

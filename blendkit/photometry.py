@@ -137,12 +137,12 @@ def own_shape(image: np.ndarray, segment: np.ndarray):
     Raises
     ------
     ValueError
-        Where the segment is empty.
+        Where the segment has fewer than two pixels.
     """
     import sep
 
-    if not segment.any():  # SEP would take the whole process down
-        raise ValueError("the segment holds no pixel, expected the object's own: give the map's label at its place.")
+    if np.count_nonzero(segment) < 2:  # SEP would read memory that is not its own
+        raise ValueError("the segment holds fewer than two pixels, expected a galaxy: correct the segmentation map.")
     objects, _ = sep.extract(image, 0.0, segmentation_map=np.ascontiguousarray(segment, np.int32))
     return objects[0]
 

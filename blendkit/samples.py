@@ -69,6 +69,11 @@ class Sample:
     ------
     ValueError
         One sentence on the first thing that is wrong.
+
+    Notes
+    -----
+    What is checked, and the fingerprints by which blends know their galaxies, hold for the arrays as they were given:
+    make a changed sample with `dataclasses.replace` instead of writing into them.
     """
 
     images: np.ndarray
@@ -82,6 +87,12 @@ class Sample:
 
     def __post_init__(self):
         check_sample(self)
+
+    def __setattr__(self, name, value):
+        if name in ("images", "segmaps", "catalog"):
+            for stale in ("fingerprints", "reach"):
+                self.__dict__.pop(stale, None)
+        super().__setattr__(name, value)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -101,8 +112,6 @@ class Sample:
             raise ValueError("the selection holds no galaxy: an empty sample is of no use, widen the cuts.")
         part = object.__new__(Sample)
         part.__dict__.update(self.__dict__)
-        for stale in ("fingerprints", "reach"):
-            part.__dict__.pop(stale, None)
         part.images, part.segmaps, part.catalog = self.images[rows], self.segmaps[rows], self.catalog[rows]
         part.sky_stamps = self.sky
         part.__dict__["sky_fingerprint"] = self.sky_fingerprint
@@ -162,7 +171,9 @@ class Sample:
             Where an id is not in the sample.
         """
         ids = np.atleast_1d(np.asarray(ids))
-        known = np.asarray(self.catalog["id"])
+        known = np.asarray(self.catalog["id"]).astype(np.int64)  # one type: mixed ones are compared as floats
+        if ids.dtype.kind in "iu":
+            ids = ids.astype(np.int64)
         order = np.argsort(known)
         place = order[np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)]
         missing = np.unique(ids[known[place] != ids])

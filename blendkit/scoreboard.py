@@ -87,15 +87,14 @@ def scoreboard(
 
 
 def _split(blends, pred, n_bootstrap, seed):
-    shares = case_shares(blends, pred, n_bootstrap=n_bootstrap, seed=seed)
-    share = dict(zip(shares["case"], shares["share"], strict=True))
-    error = dict(zip(shares["case"], shares["share_err"], strict=True))
-    one = ("only central", "only companion")
-    return {
-        "both": (share["both"], error["both"]),
-        "one": (sum(share[c] for c in one), float(np.hypot(*(error[c] for c in one)))),
-        "more": (share["more"], error["more"]),
-    }
+    """Share of the blends in which two, one and more objects were found, each with its error."""
+    from astropy.table import Table
+
+    case = np.asarray(pred["case"], str)
+    one = Table({"case": np.where(np.char.startswith(case, "only"), "only central", case)})
+    shares = case_shares(blends, one, n_bootstrap=n_bootstrap, seed=seed)
+    found = {str(row["case"]): (row["share"], row["share_err"]) for row in shares}
+    return {"both": found["both"], "one": found["only central"], "more": found["more"]}
 
 
 def readable(board: Table) -> str:
@@ -210,8 +209,8 @@ def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
         np.subtract.outer(f(real.catalog), f(pool.catalog))
         for f in (lambda c: np.asarray(c["mag"]), lambda c: np.log(np.asarray(c["r_eff"])))
     )
-    _, chosen = linear_sum_assignment(mag**2 + (2 * size) ** 2)
-    return real, pool[chosen]
+    rows, chosen = linear_sum_assignment(mag**2 + (2 * size) ** 2)
+    return real[rows], pool[chosen]
 
 
 def _as_measured(sample):

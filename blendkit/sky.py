@@ -34,6 +34,13 @@ def empty_pixels(segmap: np.ndarray, margin: int = 8) -> np.ndarray:
     return distance > margin
 
 
+def flat_pixels(image: np.ndarray) -> np.ndarray:
+    """Pixels that equal all their neighbours, as only a part of the sky that was never observed does."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    return minimum_filter(image, 3) == maximum_filter(image, 3)
+
+
 def fill_with_sky(
     image: np.ndarray, hole: np.ndarray, empty: np.ndarray, rng: np.random.Generator, tries: int = 30
 ) -> np.ndarray:
@@ -100,12 +107,15 @@ def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = BANK_SIZE) -> 
     UserWarning
         Where no stamp has an empty pixel; the bank is then a single stamp of zeros.
     """
-    covered = np.count_nonzero(segmaps, axis=(1, 2)) + np.count_nonzero(images == 0, axis=(1, 2))
+    covered = np.count_nonzero(segmaps, axis=(1, 2))
     sky = []
-    for donor in np.argsort(covered, kind="stable")[:size]:
-        empty = empty_pixels(segmaps[donor]) & (images[donor] != 0)
-        if empty.any():
+    for donor in np.argsort(covered, kind="stable")[: 4 * size]:
+        flat = flat_pixels(images[donor])
+        empty = empty_pixels(segmaps[donor]) & ~flat
+        if empty.any() and flat.mean() < 0.05:
             sky.append((images[donor], empty))
+        if len(sky) == size:
+            break
     if not sky:
         warnings.warn("no stamp has empty sky, so shifted and turned stamps are filled with zeros.", stacklevel=3)
         return np.zeros((1, *images.shape[1:]), np.float32)

@@ -759,3 +759,17 @@ class TestOddShapes:
         ids = 64 * np.arange(1, 101)
         table = Table({"central": ids, "companion": ids[::-1]})
         assert len(set(blending.sky_rows(table, 16)[1].tolist())) > 10
+
+    def test_masked_cells_are_refused(self, make_sample):
+        from astropy.table import Table
+
+        sample = make_sample(4)
+        blends = Table(bk.draw_blends(sample, 5), masked=True)
+        blends["dx"].mask[2] = True
+        with pytest.raises(ValueError, match="rows of dx are masked"):
+            bk.render(sample, blends)
+
+    def test_whole_magnitudes_are_numbers_too(self, make_sample):
+        sample = make_sample(4)
+        sample.catalog["mag"] = np.full(4, 21)
+        assert np.allclose(bk.draw_blends(sample, 5, dmag=0.5)["mag_companion"], 21.5)

@@ -231,3 +231,17 @@ def _inverse(x):
 
 def test_flux_kinds_are_detections_columns():
     assert set(photometry.FLUX_KINDS) <= set(photometry.Detections.__dataclass_fields__)
+
+
+def test_a_lone_pixel_gives_nan_and_takes_nothing_down():
+    """SEP reads memory that is not its own there: run in a process of its own."""
+    import subprocess
+    import sys
+
+    code = (
+        "import numpy as np, blendkit as bk;"
+        "images = np.random.default_rng(0).normal(0, 0.006, (30, 64, 64)).astype('f4');"
+        "segments = np.zeros(images.shape, bool); segments[::2, 30:35, 30:35] = True; segments[1::2, 32, 32] = True;"
+        "flux = bk.photometry.flux_auto(images, segments); assert np.isnan(flux[1::2]).all()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

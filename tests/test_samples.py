@@ -493,3 +493,26 @@ class TestSynthetic:
         code = "import blendkit as bk; bk.load_sample('synthetic', n=2)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout + done.stderr == ""
+
+
+def test_new_arrays_are_noticed(make_sample):
+    sample = make_sample(4)
+    blends = bk.draw_blends(sample, 3)
+    assert sample.reach.max() < 20
+    sample.segmaps = np.ones_like(sample.segmaps)
+    assert sample.reach.max() == sample.centre[0]
+    with pytest.raises(ValueError, match="other pixels"):
+        bk.render(sample, blends)
+
+
+def test_large_unsigned_ids_are_found(make_sample):
+    sample = make_sample(4)
+    sample.catalog["id"] = np.array([2**53 + i for i in range(4)], np.uint64)
+    assert list(sample.index([2**53 + 3, 2**53 + 1])) == [3, 1]
+
+
+def test_rounded_images_have_the_right_sky(hst):
+    images = (np.round(hst.images / 0.003) * 0.003).astype("f4")
+    rounded = bk.Sample(images, hst.segmaps, hst.catalog)
+    assert rounded.sky.std() == pytest.approx(np.hypot(0.006, 0.003 / 12**0.5), rel=0.03)
+    assert len(bk.clean(rounded)) >= 85
