@@ -400,7 +400,8 @@ def sharp_pixels(image: np.ndarray, own: np.ndarray, noise: float) -> int:
 
 def longest_trail(segmap: np.ndarray) -> float:
     """Largest axis ratio among the neighbours' segments, but for slivers that the stamp's border leaves of a galaxy."""
-    border = np.pad(np.zeros((segmap.shape[0] - 6, segmap.shape[1] - 6), bool), 3, constant_values=True)
+    border = np.ones(segmap.shape, bool)
+    border[3:-3, 3:-3] = False
     central = segmap[segmap.shape[0] // 2, segmap.shape[1] // 2]
     ratio = 1.0
     for label in np.unique(segmap):

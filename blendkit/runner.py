@@ -20,10 +20,10 @@ import warnings
 from pathlib import Path
 
 from .download import CANDELS_FILES, DownloadError, fetch_candels
+from .preflight import PROFILES
 from .widgets.errors import FILE_VARIABLE, captured_errors, report
 
 ROOT = Path(__file__).resolve().parents[1]
-PROFILES = ("quick", "tutorial", "paper")
 SCOREBOARD = "scoreboard.txt"  # by notebook 04
 
 _ERRORS, _KERNEL_LOG = "errors.jsonl", "kernel.log"

@@ -434,6 +434,19 @@ class TestInspection:
         assert ("lopsided" in cleaned.report["reason"][0]) == dropped
         assert cleaned.report["kept"][1]
 
+    def test_a_galaxy_cut_by_the_border_is_no_trail(self):
+        segmap = np.zeros((64, 64), int)
+        segmap[30:35, 30:35] = 1
+        segmap[10:50, :2] = 2
+        assert bk.cleaning.longest_trail(segmap) == 1
+        segmap[10:12, :60] = 3
+        assert bk.cleaning.longest_trail(segmap) > bk.cleaning.TRAIL
+
+    def test_the_smallest_stamps_are_looked_at_too(self):
+        segmap = np.zeros((5, 5), int)
+        segmap[2, 2] = 1
+        assert bk.cleaning.longest_trail(segmap) == 1
+
     def test_a_wrong_zeropoint_is_told_and_drops_nothing(self, make_sample):
         sample = make_sample(5)
         sample.zeropoint += 2
