@@ -168,7 +168,7 @@ def _run(args) -> int:
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m blendkit.runner", description="Run the notebooks headless.")
     parser.add_argument("--sample", default="synthetic", help="synthetic, candels or a folder in the CANDELS layout")
-    parser.add_argument("--profile", default="quick", help=f"{_either(PROFILES)}")
+    parser.add_argument("--profile", default="quick", help=f"{_either(list(PROFILES))}")
     parser.add_argument("--seed", default="42", help="a whole number of at least 0")
     parser.add_argument("--results", default="results", help="folder for everything that is made")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order")
@@ -181,7 +181,7 @@ def _either(names) -> str:
 
 def _checked_settings(profile: str, seed: str) -> int:
     if profile not in PROFILES:
-        raise ValueError(f"PROFILE={profile} is unknown: use {_either(PROFILES)}.")
+        raise ValueError(f"PROFILE={profile} is unknown: use {_either(list(PROFILES))}.")
     if not (seed.isascii() and seed.isdigit()):
         raise ValueError(f"SEED={seed} cannot be used: give a whole number of at least 0, such as 42.")
     return int(seed)
