@@ -18,6 +18,7 @@ _HOME = {
     "make_blends": "blending",
     "render": "blending",
     "export": "blending",
+    "train": "training",
     "write_numbers": "numbers",
     "BlendExplorer": "widgets",
     "StampInspector": "widgets",
@@ -28,10 +29,13 @@ _MODULES = (
     "deblenders",
     "figures",
     "metrics",
+    "models",
     "photometry",
     "samples",
     "scoreboard",
     "simulate",
+    "training",
+    "weights",
     "widgets",
 )
 
@@ -39,8 +43,11 @@ __all__ = [*_HOME, *_MODULES, "preflight", "profile"]
 
 
 def __getattr__(name):
+    module = _HOME.get(name, name)
+    if module in ("models", "training"):
+        import_module("blendkit.quiet").load_keras()
     if name in _HOME:
-        return getattr(import_module(f"blendkit.{_HOME[name]}"), name)
+        return getattr(import_module(f"blendkit.{module}"), name)
     if name in _MODULES:
         return import_module(f"blendkit.{name}")
     raise AttributeError(f"module 'blendkit' has no attribute {name!r}")
