@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +13,15 @@ import numpy as np
 from .photometry import FLUX_KINDS, Detections, detect, map_stamps
 
 if TYPE_CHECKING:
+    import keras
     from astropy.table import Table
 
 CENTRAL_WITHIN = 0.5  # in R_cen: how near the centre a single detection must be to count as the central galaxy
 SMALL_BATCH = 500  # stamps that one process measures before the others would have started
+IN_THE_CENTRE = "pixels only: the network knows that the central galaxy is in the centre"
+PICTURES = {"masks": bool, "images": np.float32}  # what a network gives for each pixel
+THRESHOLD = 0.5  # above it a pixel belongs to a galaxy
+XLA_PAYS = ("fractions",)  # under TensorFlow on CPUs: 1.5 times as fast, the paper's networks half as fast
 LABELS = {
     "isophotal": "SEP isophotal",
     "kron": "SEP Kron",
@@ -75,6 +83,162 @@ class SEP:
             Where the images are no stack, or not as many as the rows of `truth`.
         """
         return _tables(images, self.truth, (self.flux,), self.masks, self.n_jobs)[self.flux]
+
+
+@dataclass(eq=False)
+class Network:
+    """A trained network (sections 3.1 and 3.2).
+
+    Parameters
+    ----------
+    source : str, path or keras.Model
+        A name in `blendkit.weights.shipped`, a path that `blendkit.weights.load` knows, or a network in memory. It is
+        loaded at once and stays; a network in memory is not copied.
+    batch : int
+        Stamps that go through the network together; memory does not grow beyond what one batch needs.
+    masks : bool
+        Whether to return masks of both galaxies, shape (ny, nx, 2) for each blend: where the network gives more than
+        0.5.
+    images : bool
+        Whether to return the separated galaxies, float32, e-/s, of the same shape.
+
+    Attributes
+    ----------
+    card : dict
+        What is known of the training; empty for a ``.keras`` file and for a network in memory that neither
+        `blendkit.train` nor `blendkit.weights.load` gave.
+    name : str
+        What tables of scores call the method.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Where there are no such weights, or they are refused; see `blendkit.weights.load`. Where masks or images are
+        asked of a network that gives none.
+
+    Notes
+    -----
+    The network is compiled at the first call, once for single stamps and once for stacks, of which the last batch is
+    filled up with empty stamps.
+    """
+
+    source: str | os.PathLike | keras.Model
+    batch: int = 64
+    masks: bool = False
+    images: bool = False
+
+    def __post_init__(self):
+        from .quiet import load_keras
+        from .weights import card_of, load
+
+        keras = load_keras()
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise ValueError(f"batch = {self.batch!r} was given, expected a whole number of at least 1.")
+        known = isinstance(self.source, keras.Model)
+        network, self.card = (self.source, card_of(self.source)) if known else load(self.source)
+        self.name = self.card.get("name") or (network.name if known else Path(self.source).name.split(".")[0])
+        self._model, self._gives, self._note = self._inference(network)
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, images: np.ndarray) -> Table:
+        """Measure blends.
+
+        Parameters
+        ----------
+        images : array of numbers, shape (n, ny, nx), e-/s
+            May lie on disk (`numpy.memmap`): one batch is read at a time.
+
+        Returns
+        -------
+        astropy.table.Table
+            `flux_central`, `flux_companion` (e-/s, NaN for a stamp with NaN or infinite pixels); `flux_central_err`,
+            `flux_companion_err` (one sigma) where the network predicts them; `masks` and `images` if asked for.
+            ``meta`` holds the `method`, how positions were `matching`, how many stamps `failed` and, where the network
+            has a card, which galaxies it was `trained_on`: `blendkit.metrics.scores` refuses these.
+
+        Raises
+        ------
+        ValueError
+            Where the images are no stack, or stamps of another size than the network's.
+        """
+        from astropy.table import Table
+        from tqdm import tqdm
+
+        images = check_images(images)
+        n, shape, expected = len(images), images.shape[1:], self._model.input_shape[1:3]
+        if any(want not in (None, given) for want, given in zip(expected, shape, strict=True)):
+            raise ValueError(
+                f"the blends are stamps of shape {shape}, expected {expected}, on which {self.name!r} was trained: "
+                "cut the stamps to this size around the central galaxy, or train a network on yours."
+            )
+        columns = {key: np.empty((n, 2)) for key in self._gives if key in ("fluxes", "errors")}
+        columns |= {key: np.empty((n, *shape, 2), dtype) for key, dtype in PICTURES.items() if key in self._gives}
+        size = 1 if n == 1 else self.batch
+        block = np.zeros((size, *shape, 1), np.float32)
+        with tqdm(total=n, desc=self.name, disable=None if n > size else True, leave=False) as bar:
+            for start in range(0, n, size):
+                rows = slice(start, min(start + size, n))
+                used = rows.stop - rows.start
+                with np.errstate(over="ignore"):
+                    block[:used, ..., 0] = images[rows]
+                bad = ~np.isfinite(block).all(axis=(1, 2, 3))
+                block[bad] = 0
+                with self._one_at_a_time:
+                    answer = self._model.predict_on_batch(block)
+                for key, column in columns.items():
+                    column[rows] = answer[key][:used]
+                    column[rows][bad[:used]] = False if column.dtype == bool else np.nan
+                bar.update(used)
+        fluxes = {f"flux_{galaxy}{end}": columns[key][:, k] for key, end in (("fluxes", ""), ("errors", "_err"))
+                  if key in columns for k, galaxy in enumerate(("central", "companion"))}  # fmt: skip
+        for flux in fluxes.values():
+            flux[~np.isfinite(flux)] = np.nan
+        table = Table(fluxes | {key: columns[key] for key in PICTURES if key in columns}, copy=False)
+        failed = np.isnan(columns["fluxes"]).any(axis=1)
+        table.meta = {"method": self.name, "matching": IN_THE_CENTRE, "failed": int(failed.sum())}
+        if self._note:
+            table.meta["note"] = self._note
+        if self.card:
+            table.meta["trained_on"] = {key: list(self.card.get(key, [])) for key in ("seeds", "galaxies")}
+        return table
+
+    def _inference(self, network):
+        """The network in a shell that gives what is asked for and nothing else, compiled for itself."""
+        import keras
+        from keras import ops
+
+        from .models import as_dict
+
+        inputs = [tuple(tensor.shape) for tensor in getattr(network, "inputs", None) or ()]
+        if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][-1] != 1:
+            raise ValueError(
+                f"{self.name!r} takes inputs of shapes {inputs}, expected a single one, (n, ny, nx, 1): give a "
+                "functional model from blends to fluxes or masks, as those of blendkit.models."
+            )
+        blend = keras.Input(inputs[0][1:], dtype="float32", name="blends")
+        given, note = as_dict(network(blend)), None
+        for key in ("masks", "images"):
+            if getattr(self, key) and key not in given:
+                raise ValueError(
+                    f"{key}=True was asked of {self.name!r}, which gives {', '.join(given)}: leave it out, or use a "
+                    f"network that gives {key}, such as 'fractions'."
+                )
+        wanted = {key: given[key] for key in ("fluxes", "errors") if key in given}
+        if "fluxes" not in given:
+            if "masks" not in given:
+                raise ValueError(
+                    f"{self.name!r} gives {', '.join(given)}, expected fluxes or masks: train it for these."
+                )
+            wanted["fluxes"] = ops.sum(ops.where(given["masks"] > THRESHOLD, blend, 0.0), axis=(1, 2))
+            note = "flux is the light of the blend inside each mask: where masks overlap, it counts for both galaxies"
+        if self.masks:
+            wanted["masks"] = given["masks"] > THRESHOLD
+        if self.images:
+            wanted["images"] = ops.cast(given["images"], "float32")
+        model = keras.Model(blend, wanted, name=f"measure_{network.name}")
+        if keras.config.backend() == "tensorflow" and network.name in XLA_PAYS:
+            model.jit_compile = True
+        return model, tuple(wanted), note
 
 
 def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | None = None) -> dict[str, Table]:

@@ -8,10 +8,13 @@ or impossible (a flux that is not positive) is counted as failed and reported; i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .simulate import MAX_GALAXIES
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -185,11 +188,11 @@ def scores(
     ----------
     blends : astropy.table.Table
         The recipe from `blendkit.draw_blends`: ``central``, ``companion`` (ids), ``flux_central``,
-        ``flux_companion`` (FLUX_AUTO of each galaxy alone) and ``meta["zeropoint"]``.
+        ``flux_companion`` (FLUX_AUTO of each galaxy alone), ``meta["zeropoint"]`` and ``meta["fingerprint"]``.
     predictions : mapping of str to astropy.table.Table
         For each method ``flux_central`` and ``flux_companion``, in the order of `blends` and at its
-        zeropoint; optionally ``case`` (see `CASES`) and ``meta["matching"]``, a sentence on how positions
-        were matched.
+        zeropoint; optionally ``case`` (see `CASES`), ``meta["matching"]``, a sentence on how positions
+        were matched, and ``meta["trained_on"]`` (see `check_unseen`).
     n_bootstrap : int
         Number of resamples behind each error bar, at least 2.
     seed : int or numpy.random.Generator
@@ -211,7 +214,7 @@ def scores(
     ------
     ValueError
         A missing column or zeropoint, lengths that differ, an unknown case, a true flux that is not finite
-        and positive, no method, or fewer than two resamples.
+        and positive, no method, fewer than two resamples, or a network that was trained on these galaxies.
     """
     from astropy.table import Table
 
@@ -230,6 +233,7 @@ def scores(
         name = f"The predictions of {method!r}"
         _need(pred, name, "flux_central", "flux_companion")
         _same_length(blends, pred, name)
+        check_unseen(blends, pred, name)
         selections = {"all": slice(None)}
         if "case" in pred.colnames:
             cases = _cases(pred, name)
@@ -251,6 +255,40 @@ def scores(
             table[column].format, table[column].unit, table[column].description = form, unit, text
     table.meta["matching"] = {name: pred.meta.get("matching", "not stated") for name, pred in predictions.items()}
     return table
+
+
+def check_unseen(blends: Table, pred: Table, name: str = "The predictions") -> None:
+    """Refuse the predictions of a network that was trained on galaxies of these blends.
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        ``central`` and ``companion`` (ids), and ``meta["fingerprint"]``, a digest for each id.
+    pred : astropy.table.Table
+        Checked where ``meta["trained_on"]`` is there: ``galaxies`` are digests, ``seeds`` simulations of which all
+        galaxies were used.
+    name : str
+        How the message begins.
+
+    Raises
+    ------
+    ValueError
+        Where a galaxy in these rows is one of those.
+    """
+    if not pred.meta.get("trained_on") or not {"central", "companion"} <= set(blends.colnames):
+        return
+    trained = pred.meta["trained_on"]
+    seeds, galaxies = set(trained.get("seeds", ())), set(trained.get("galaxies", ()))
+    ids = np.unique(np.concatenate([np.asarray(blends[galaxy]) for galaxy in ("central", "companion")])).tolist()
+    digests = blends.meta.get("fingerprint", {})
+    seen = [i for i in ids if (i - 1) // MAX_GALAXIES in seeds or digests.get(i) in galaxies]
+    if seen:
+        here = {(i - 1) // MAX_GALAXIES for i in ids}
+        other = next(seed for seed in count() if seed not in seeds | here)
+        raise ValueError(
+            f"{name} come from a network that was trained on {len(seen)} of the {len(ids)} galaxies in these blends: "
+            f"score it on galaxies that it has never seen, for example of load_sample('synthetic', seed={other})."
+        )
 
 
 def case_shares(blends: Table, pred: Table, n_bootstrap: int = 200, seed: int | np.random.Generator = 0) -> Table:

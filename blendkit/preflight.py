@@ -138,8 +138,9 @@ def _sample(sample, folder):
 
 def _weights():
     """Trained networks that came with the package."""
-    folder = Path(__file__).resolve().parents[1] / "data" / "weights"
-    names = sorted(path.name.split(".")[0] for path in folder.glob("*.h5"))
+    from .weights import shipped
+
+    names = shipped()
     return f"weights: {', '.join(names)}" if names else "weights: none yet (SEP needs none)"
 
 
