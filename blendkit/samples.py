@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -252,6 +253,56 @@ def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None
     if n is not None and n < len(sample):
         sample = sample[np.sort(np.random.default_rng(seed).choice(len(sample), n, replace=False))]
     return sample
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Several samples as one, for example simulations of several seeds, or real galaxies and synthetic ones.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        At least one; all of the same stamp size, pixel scale and zeropoint, without a common id, and either all with
+        `flux_auto` or none.
+
+    Returns
+    -------
+    Sample
+        The galaxies in the order given, with the catalogue columns that all have, each sample's sky stamps once, and
+        no report.
+
+    Raises
+    ------
+    ValueError
+        Where the samples do not fit together.
+    """
+    from astropy.table import vstack
+
+    samples = list(samples)
+    if not samples:
+        raise ValueError("no sample was given to join, expected at least one: give a list of samples.")
+    first = samples[0]
+    for sample in samples[1:]:
+        for what, one, other in (
+            ("stamps of {} pixels", first.images.shape[1:], sample.images.shape[1:]),
+            ("a pixel scale of {} arcsec", first.pixel_scale, sample.pixel_scale),
+            ("a zeropoint of {}", first.zeropoint, sample.zeropoint),
+            ("flux_auto: {}", *("flux_auto" in s.catalog.colnames for s in (first, sample))),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"the sample {first.name!r} has {what.format(one)} and {sample.name!r} {what.format(other)}, "
+                    "expected the same: join samples that were made and cleaned alike."
+                )
+    skies = {sample.sky_fingerprint: sample.sky for sample in samples}
+    return Sample(
+        np.concatenate([sample.images for sample in samples]),
+        np.concatenate([sample.segmaps for sample in samples]),
+        vstack([sample.catalog for sample in samples], join_type="inner", metadata_conflicts="silent"),
+        first.zeropoint,
+        first.pixel_scale,
+        " and ".join(dict.fromkeys(sample.name for sample in samples)),
+        sky_stamps=np.concatenate(list(skies.values())),
+    )
 
 
 def read_folder(folder: Path) -> Sample:

@@ -66,7 +66,7 @@ def scoreboard(
     astropy.table.Table
         Columns `sample`, `method`, `galaxy`, `n`, `failed`; `both`, `one`, `more` (% of the blends in which two,
         one and more objects were found); `bias` and `scatter` (mag), `outliers` (%), `mape_mag`, `mape_flux` and
-        `median_flux` (%), each with `_err`.
+        `median_flux` (%), each with `_err`. Methods that detect nothing, such as networks, have NaN for the split.
     """
     table = scores(blends, predictions, n_bootstrap=n_bootstrap, seed=seed)
     table = table[table["case"] == "all"]
@@ -87,9 +87,11 @@ def scoreboard(
 
 
 def _split(blends, pred, n_bootstrap, seed):
-    """Share of the blends in which two, one and more objects were found, each with its error."""
+    """Share of the blends in which two, one and more objects were found, each with its error; NaN for networks."""
     from astropy.table import Table
 
+    if "case" not in pred.colnames:
+        return dict.fromkeys(("both", "one", "more"), (np.nan, np.nan))
     case = np.asarray(pred["case"], str)
     one = Table({"case": np.where(np.char.startswith(case, "only"), "only central", case)})
     shares = case_shares(blends, one, n_bootstrap=n_bootstrap, seed=seed)
@@ -103,7 +105,7 @@ def readable(board: Table) -> str:
     Parameters
     ----------
     board : astropy.table.Table
-        As from `scoreboard`; the methods of a sample share its detections.
+        As from `scoreboard`; the methods of a sample that detect anything share its detections.
 
     Returns
     -------
@@ -116,8 +118,9 @@ def readable(board: Table) -> str:
     lines = []
     for sample in dict.fromkeys(board["sample"]):
         rows = board[board["sample"] == sample]
-        found = ", ".join(f"{name} {_pm(rows[0], key, 1)} %" for name, key in _FOUND.items())
-        lines += [f"{sample}: {found}", head, "-" * len(head)]
+        searched = rows[np.isfinite(rows["both"])]
+        found = [f"{name} {_pm(row, key, 1)} %" for row in searched[:1] for name, key in _FOUND.items()]
+        lines += [f"{sample}: {', '.join(found) or 'nothing searched for objects'}", head, "-" * len(head)]
         lines += [
             f"{row['method']:26s}  {row['galaxy']:9s}  {row['n']:5d}  {row['failed']:6d}  {_pm(row, 'bias', 3):>14s}  "
             f"{_pm(row, 'scatter', 3):>13s}  {_pm(row, 'outliers', 1):>12s}  {_pm(row, 'mape_flux', 1):>13s}  "

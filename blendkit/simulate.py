@@ -451,23 +451,24 @@ class _Galaxy(NamedTuple):
     z: float
 
 
-def _draw_galaxy(rng: np.random.Generator) -> _Galaxy:
-    """Type, magnitude, size and redshift of a galaxy in the survey."""
+def _draw_galaxy(rng: np.random.Generator, deeper: float = 0.0) -> _Galaxy:
+    """Type, magnitude, size and redshift of a galaxy in a survey that goes `deeper` by so many magnitudes."""
     kind = str(rng.choice(MORPHOLOGIES, p=[_POPULATIONS[m].share for m in MORPHOLOGIES]))
     population = _POPULATIONS[kind]
     bright, faint = population.mag_range
-    excess = faint - population.mag_mean  # counts rise towards the limit: a gamma distribution below it
+    faint += deeper
+    excess = faint - population.mag_mean - deeper / 2  # counts rise towards the limit: a gamma distribution below it
     shape, scale = (excess / population.mag_sd) ** 2, population.mag_sd**2 / excess
     mag = _bounded(lambda: faint - rng.gamma(shape, scale), bright, faint)
     z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
     return _Galaxy(kind, mag, _draw_size(rng, population, mag), 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share)))
 
 
-def _simulate_one(seed: int, index: int, neighbours: bool) -> tuple[np.ndarray, np.ndarray, dict]:
+def _simulate_one(seed: int, index: int, neighbours: bool, deeper: float) -> tuple[np.ndarray, np.ndarray, dict]:
     """Galaxy `index` of a seed: image (SIZE, SIZE) float32, segments (SIZE, SIZE) uint8, catalogue row."""
     streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(5)
     rng, rng_neighbours, rng_bad, rng_labels, rng_noise = map(np.random.default_rng, streams)
-    kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng)
+    kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng, deeper)
     x, y = CENTER + rng.uniform(-0.5, 0.5, 2)
     central = _DRAW[kind](rng, _flux(mag), r_eff, x, y)
 
@@ -510,6 +511,7 @@ def simulate(
     seed: int = 0,
     *,
     neighbours: bool = True,
+    deeper: float = 0.0,
     n_jobs: int | None = None,
     progress: bool = True,
 ) -> Sample:
@@ -526,6 +528,9 @@ def simulate(
     neighbours : bool
         False leaves the neighbours out and keeps every central galaxy, its noise and its flaws: what a
         perfect cleaning would find.
+    deeper : float
+        How many magnitudes fainter than the paper's sample, cut at AB 23, the limit is; a network that was trained on
+        a deeper sample does not meet the faintest galaxies unprepared.
     n_jobs : int, optional
         Number of processes; by default one per core.
     progress : bool
@@ -544,7 +549,7 @@ def simulate(
     Raises
     ------
     ValueError
-        If `n`, `seed` or `n_jobs` is not an integer within its range.
+        If `n`, `seed` or `n_jobs` is not an integer within its range, or `deeper` out of range.
 
     Notes
     -----
@@ -557,18 +562,26 @@ def simulate(
 
     n = _integer("n", n, 1, MAX_GALAXIES)
     seed = _integer("seed", seed, 0, MAX_SEED)
+    if not 0 <= deeper <= 3:
+        raise ValueError(
+            f"deeper = {deeper} was given, expected 0 to 3 magnitudes: the population is not known beyond."
+        )
     n_jobs = joblib.cpu_count() if n_jobs is None else _integer("n_jobs", n_jobs, 1, 1024)
 
     images = np.empty((n, SIZE, SIZE), np.float32)
     segmaps = np.empty((n, SIZE, SIZE), np.uint8)
     rows = []
     jobs = joblib.Parallel(n_jobs=min(n_jobs, n), return_as="generator")
-    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours) for index in range(n))
+    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours, deeper) for index in range(n))
     silent = None if progress else True  # None: silent where nobody watches, in logs and headless notebooks
     for i, stamp in enumerate(tqdm(stamps, total=n, desc="simulating", unit="galaxy", disable=silent)):
         images[i], segmaps[i], row = stamp
         rows.append(row)
-    name = f"synthetic, seed {seed}" + ("" if neighbours else ", no neighbours")
+    name = (
+        f"synthetic, seed {seed}"
+        + ("" if neighbours else ", no neighbours")
+        + (f", {deeper} mag deeper" if deeper else "")
+    )
     return Sample(images, segmaps, Table(rows=rows), zeropoint=ZEROPOINT, pixel_scale=PIXEL_SCALE, name=name)
 
 

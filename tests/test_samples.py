@@ -229,6 +229,51 @@ class TestSelecting:
         assert (sample.segmaps == 2).any()
 
 
+class TestJoining:
+    def test_the_parts_of_a_split_are_the_whole(self, make_sample):
+        whole = make_sample(8)
+        parts = bk.split(whole, (0.5, 0.5), seed=3)
+        joined = samples.join(parts)
+        assert joined.name == whole.name
+        assert joined.fingerprints == {i: whole.fingerprints[i] for p in parts for i in p.fingerprints}
+        assert joined.sky.tobytes() == whole.sky.tobytes(), "the sky that all share is there once"
+        assert samples.join([whole]).fingerprints == whole.fingerprints
+
+    def test_real_and_synthetic_galaxies(self, hst_clean):
+        made = bk.clean(bk.load_sample("synthetic", n=5, seed=1))
+        joined = samples.join([hst_clean, made])
+        assert len(joined) == len(hst_clean) + len(made)
+        assert len(joined.sky) == len(hst_clean.sky) + len(made.sky)
+        assert joined.name == f"{hst_clean.name} and {made.name}"
+        assert set(joined.catalog.colnames) == set(hst_clean.catalog.colnames)
+        assert joined.fingerprints == hst_clean.fingerprints | made.fingerprints
+        blends = bk.draw_blends(joined, 50, seed=1)
+        images, masks, fluxes = bk.render(joined, blends)
+        assert np.isfinite(images).all()
+        assert masks.any(axis=(1, 2)).all()
+        assert (fluxes > 0).all()
+
+    def test_what_does_not_fit(self, make_sample):
+        one = make_sample(3)
+        bare = bk.Sample(*spoil(one, catalog=without("flux_auto")))
+        bare.catalog["id"] += 10
+        wide = bk.Sample(*spoil(bare), pixel_scale=0.03)
+        deep = bk.Sample(*spoil(bare), zeropoint=26.0)
+        for others, named in (
+            ([make_sample(3, (32, 32))], ("(64, 64)", "(32, 32)")),
+            ([wide], ("0.06", "0.03")),
+            ([deep], ("25.96", "26.0")),
+            ([bare], ("flux_auto", "False")),
+            ([one], ("more than once", "10, 11, 12")),
+        ):
+            with pytest.raises(ValueError, match="expected") as caught:
+                samples.join([one, *others])
+            the_sentence(caught, *named)
+        with pytest.raises(ValueError, match="no sample") as caught:
+            samples.join([])
+        the_sentence(caught)
+
+
 def spoil(sample, **changes):
     """A sample's parts after changes; a change is a new value or a function of the old one."""
     parts = {"images": sample.images.copy(), "segmaps": sample.segmaps.copy(), "catalog": sample.catalog.copy()}

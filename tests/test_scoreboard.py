@@ -82,3 +82,12 @@ def test_stored_tables_leave_out_the_sample_being_measured():
     for table in reference_cases().values():
         assert table["share"].sum() == pytest.approx(1)
     assert "python -m blendkit.scoreboard" in reference_scores().meta["made_by"]
+
+
+def test_methods_that_detect_nothing_stand_beside_those_that_do(synthetic_clean):
+    blends, predictions = sep_exam(synthetic_clean, 60)
+    fluxes = next(iter(predictions.values()))[["flux_central", "flux_companion"]]
+    board = scoreboard("both kinds", blends, predictions | {"network": fluxes})
+    assert np.isnan(board[board["method"] == "network"]["both"]).all()
+    assert readable(board).startswith("both kinds: two objects found in")
+    assert "nothing searched" in readable(scoreboard("network alone", blends, {"network": fluxes}))
