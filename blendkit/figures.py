@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from .blending import make_blends, place, render, render_parts
@@ -31,11 +31,15 @@ from .metrics import (
     _need,
     _same_length,
     case_shares,
+    check_unseen,
     flux_scores,
+    iou,
     magnitude_scores,
+    resample,
 )
 
 if TYPE_CHECKING:
+    import keras
     from astropy.table import Table
     from matplotlib.figure import Figure
 
@@ -692,6 +696,48 @@ def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
     return fig
 
 
+def learning_curve(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Losses of a training run after each epoch, and the flux errors where the network gives fluxes.
+
+    Parameters
+    ----------
+    history : mapping of sequences
+        ``bk.training.history(folder)``, or what `train` gives to its `progress`: `epoch`, `loss`, `val_loss`, and
+        `val_mape_central` and `val_mape_companion` (%) where there are fluxes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A dot marks the epoch of lowest validation loss, whose weights are kept.
+    """
+    epoch, valid = _floats(history["epoch"]), _floats(history["val_loss"])
+    best = int(np.argmin(valid))
+    names = history.colnames if hasattr(history, "colnames") else history
+    errors = {galaxy: f"val_mape_{galaxy}" for galaxy in FIGURE_5_CASES if f"val_mape_{galaxy}" in names}
+    with _canvas(_WIDTH, 4.2) as fig:
+        loss, *flux = np.atleast_1d(fig.subplots(1, 2 if errors else 1))
+        loss.plot(epoch, _floats(history["loss"]), marker=".", color="0.5", label="training")
+        loss.plot(epoch, valid, marker=".", color=COLOURS["methods"][0], label="validation: other galaxies")
+        loss.plot(epoch[best], valid[best], "o", markersize=11, color=COLOURS["methods"][0], label="best epoch so far")
+        loss.set_ylabel("loss (what the network lowers)")
+        for ax in flux:
+            for galaxy, name in errors.items():
+                ax.plot(epoch, _floats(history[name]), marker=".", color=COLOURS[galaxy], label=galaxy)
+            ax.set_ylabel("flux error in validation, MAPE (%)")
+        for ax in (loss, *flux):
+            ax.set_xlabel("epoch")
+            ax.set_xlim(0, max(2, len(epoch)) + 0.5)
+            if min(line.get_ydata().min() for line in ax.lines) > 0:
+                ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
+            ax.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
+            ax.tick_params(axis="y", which="minor", labelsize=12)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.legend()
+        _title(fig, "Learning: validation follows training down; where it turns up again, learning has become memory")
+    return fig
+
+
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[Figure]:
     """A figure in this module's style.
@@ -793,6 +839,7 @@ def _check(blends, predictions, *columns):
         name = f"The predictions of {method!r}"
         _need(pred, name, *columns)
         _same_length(blends, pred, name)
+        check_unseen(blends, pred, name)
 
 
 def _matching(predictions):
@@ -983,3 +1030,444 @@ def _kind_box(ax, y, true, measured, colour):
             medianprops={"color": "black", "linewidth": 3}, whiskerprops={"linewidth": 2},
         )  # fmt: skip
     return list(np.percentile(ratio, (5, 95))) if len(ratio) else []
+
+
+def examples(blends: Table, n: int = 3) -> Table:
+    """A few blends from close to far apart, with most of the companion's light on the stamp.
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        With `distance` and `inside`, as from `draw_blends`.
+    n : int
+        How many at most.
+
+    Returns
+    -------
+    astropy.table.Table
+        Rows of `blends`; of those with at least nine tenths inside where there are any.
+    """
+    rows = np.flatnonzero(_floats(_some(blends)["inside"]) >= 0.9)
+    rows = rows if len(rows) else np.arange(len(blends))
+    rows = rows[np.argsort(_floats(blends["distance"])[rows], kind="stable")]
+    n = min(max(n, 1), len(rows))
+    return blends[rows[((np.arange(n) + 0.5) / n * len(rows)).astype(int)]]
+
+
+def symmetry(sample: Sample, blends: Table, n: int = 2) -> Figure:
+    """What is left of a blend when all that looks the same after a half turn is taken away.
+
+    Parameters
+    ----------
+    sample : Sample
+    blends : astropy.table.Table
+        Recipes; the first `n` are shown.
+    n : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each blend: itself, turned by 180 degrees about the centre, the fainter of the two in each pixel, what is
+        left over, and the companion alone.
+
+    Raises
+    ------
+    ValueError
+        Without blends, or where the sample does not hold their galaxies.
+    """
+    blends = _some(blends)[: max(n, 1)]
+    images, masks, fluxes = render(sample, blends)
+    companions, noise = render_parts(sample, blends)[:, 1], _noise(sample)
+    window = _window(masks.any(axis=(0, 3)), square=True)
+    names = ("blend", "turned by 180°", "fainter of the two", "left over", "companion alone")
+    with _canvas(*_size(len(blends), 5, extra=1.5 + 0.2 * len(blends))) as fig:
+        axes = fig.subplots(len(blends), 5, squeeze=False)
+        for line, image, companion, flux in zip(axes, images, companions, fluxes[:, 1], strict=True):
+            turned = np.empty_like(image)
+            place(turned, image, 2, 0, 0, image)
+            fainter = np.minimum(image, turned)
+            left = image - fainter
+            for ax, picture in zip(line, (image, turned, fainter, left, companion), strict=True):
+                _show(ax, stretch(picture, noise))
+                ax.plot(sample.centre[1], sample.centre[0], "+", color=COLOURS["central"], markersize=9)
+                ax.set(ylim=window[0], xlim=window[1])
+            line[3].set_xlabel(f"{left[left > 5 * noise].sum():.3g} e⁻/s")
+            line[4].set_xlabel(f"{flux:.3g} e⁻/s", color=COLOURS["companion"])
+        for ax, name in zip(axes[0], names, strict=True):
+            ax.set_title(name)
+        _scale_bar(axes[0, 0], sample, masks[0].any(axis=-1))
+        _title(fig, "What does not look the same after a half turn belongs to the other galaxy")
+        _caption(
+            fig,
+            f"+: the centre. Below “left over”: the light in its pixels above {5 * noise:.3f} e⁻/s, 5 times the noise "
+            "of a stamp. Below “companion alone”: its true flux.",
+        )
+    return fig
+
+
+def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
+    """All light of each blend against both true fluxes together, and half of it against each of them.
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        With `flux_central` and `flux_companion`.
+    images : array of float, shape (n, ny, nx), e-/s
+        Their pixels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Without blends, or not as many images.
+    """
+    if len(_some(blends)) != len(images):
+        raise ValueError(f"{len(images)} images were given for {len(blends)} blends, expected one each.")
+    total = np.asarray(images, float).sum(axis=(1, 2))
+    true = np.stack([_floats(blends[f"flux_{galaxy}"]) for galaxy in FIGURE_5_CASES], 1)
+    both, each = (flux_scores(t, m) for t, m in ((true.sum(1), total), (true.T, np.stack([total / 2] * 2))))
+    with _canvas(_WIDTH, 5.6) as fig:
+        axes = fig.subplots(1, 2, sharex=True, sharey=True)
+        axes[0].plot(true.sum(1), total, ".", color=COLOURS["overlap"], alpha=0.6)
+        for k, galaxy in enumerate(FIGURE_5_CASES):
+            axes[1].plot(true[:, k], total / 2, ".", color=COLOURS[galaxy], alpha=0.5, label=galaxy)
+        ends = np.array([true.min() / 1.3, true.sum(1).max() * 1.3])
+        for ax, got in zip(axes, (both, each), strict=True):
+            ax.plot(ends, ends, color="black", linewidth=1.5)
+            ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+            ax.text(
+                0.03, 0.97, f"median error {got['median']:.1f} %\nMAPE {got['mape']:.1f} %",
+                transform=ax.transAxes, va="top",
+            )  # fmt: skip
+            for axis in (ax.xaxis, ax.yaxis):
+                _plain_log(axis)
+        axes[0].set(title="the sum", xlabel="both true fluxes together (e⁻/s)", ylabel="all light of the blend (e⁻/s)")
+        axes[1].set(
+            title="the share", xlabel="true flux of one galaxy (e⁻/s)", ylabel="half of the blend's light (e⁻/s)"
+        )
+        axes[1].yaxis.set_tick_params(labelleft=True)
+        axes[1].legend(loc="lower right", markerscale=2, handletextpad=0)
+        _title(fig, "The sum of both fluxes is easy; who owns which share of it is the question")
+    return fig
+
+
+def loss_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], same_scale: bool = False) -> Figure:
+    """Losses of several training runs after each epoch, a panel each.
+
+    Parameters
+    ----------
+    histories : mapping of str to mapping of sequences
+        For each label what ``bk.training.history(folder)`` gives: `epoch`, `loss` and `val_loss`.
+    same_scale : bool
+        Whether all panels share one scale; for runs with the same loss.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Without a run.
+    """
+    if not histories:
+        raise ValueError('There is no run to draw, expected at least one: give {"label": bk.training.history(folder)}.')
+    lines = -(-len(histories) // 2)
+    with _canvas(_WIDTH, 3.6 * lines + 1.2) as fig:
+        axes = fig.subplots(lines, 2, squeeze=False, sharex=same_scale, sharey=same_scale).ravel()
+        for ax, (name, history) in zip(axes, histories.items(), strict=False):
+            epoch, loss, valid = (_floats(history[key]) for key in ("epoch", "loss", "val_loss"))
+            best = int(np.argmin(valid))
+            ax.plot(epoch, loss, marker=".", color="0.5", label="training")
+            ax.plot(epoch, valid, marker=".", color=COLOURS["methods"][0], label="validation: other galaxies")
+            ax.plot(epoch[best], valid[best], "o", markersize=11, color=COLOURS["methods"][0], label="best epoch: kept")
+            ax.set(title=name, xlabel="epoch", ylabel="loss (what the network lowers)")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if min(loss.min(), valid.min()) > 0:
+                ax.set_yscale("log")
+                _plain_log(ax.yaxis, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+        for ax in axes[len(histories) :]:
+            ax.set_axis_off()
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        _title(fig, "What is lowered in training has to fall on galaxies that the network never learned from")
+    return fig
+
+
+def activations(
+    network: keras.Model, sample: Sample, blend: Table, names: Sequence[str] = ("conv1", "conv2", "conv3")
+) -> Figure:
+    """What the first layers of a network make of a blend: the maps in which most is seen (section 3.1).
+
+    Parameters
+    ----------
+    network : keras.Model
+        With layers of these names that give maps, such as `blendkit.models.blend2flux`.
+    sample : Sample
+    blend : astropy.table.Table
+        Recipes, of which the first is shown.
+    names : sequence of str
+        Of the layers, a row of pictures each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Without a blend, or where the network has no such layer.
+    """
+    import keras
+
+    (image,), (mask,), _ = render(sample, _some(blend)[:1])
+    inner = keras.Model(network.input, {name: network.get_layer(name).output for name in names})
+    answers = inner(image[None, ..., None], training=False)
+    maps = [keras.ops.convert_to_numpy(answers[name])[0].astype(float) for name in names]
+    window, columns = _window(mask.any(axis=-1), margin=20, square=True), 4
+    with _canvas(_WIDTH, 1.9 * len(names) + 1.2) as fig:
+        left, right = fig.subfigures(1, 2, width_ratios=(1, 1.9))
+        ax = left.subplots()
+        _show(ax, stretch(image, _noise(sample)))
+        _outlines(ax, mask[..., 0], mask[..., 1])
+        ax.set(ylim=window[0], xlim=window[1], title="what goes in")
+        _scale_bar(ax, sample, mask.any(axis=-1))
+        axes = right.subplots(len(names), columns, squeeze=False)
+        for line, name, layer in zip(axes, names, maps, strict=True):
+            order = np.argsort(-layer.std(axis=(0, 1)))[:columns]
+            for ax, k in zip(line, order, strict=False):
+                _show(ax, np.sqrt(np.clip(layer[..., k], 0, None) / max(layer[..., k].max(), 1e-12)))
+                ax.images[0].set_extent((-0.5, image.shape[1] - 0.5, -0.5, image.shape[0] - 0.5))
+                ax.set(ylim=window[0], xlim=window[1])
+            for ax in line[len(order) :]:
+                ax.set_axis_off()
+            ny, nx, n = layer.shape
+            silent = np.count_nonzero(layer.max(axis=(0, 1)) <= 0)
+            line[0].set_ylabel(f"{name}\n{ny} × {nx} px\n{silent} of {n} silent")
+        _title(fig, "Each map is one question that the network asks of every place in the picture")
+        _caption(
+            fig, "Dark: the answer is large (shades are square roots, each map on its own scale). Silent: all zero."
+        )
+    return fig
+
+
+def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, keras.Model], n: int = 3) -> Figure:
+    """Masks that networks give for a few blends, as colours, beside the true outlines.
+
+    Parameters
+    ----------
+    sample : Sample
+    blends : astropy.table.Table
+        Recipes; the first `n` are shown.
+    networks : mapping of str to keras.Model
+        For each label a network that gives masks.
+    n : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The stronger the colour, the surer the network; the overlap has its own. Below: intersection over union with
+        the true masks, above a threshold of 0.5.
+
+    Raises
+    ------
+    ValueError
+        Without blends.
+    """
+    blends = _some(blends)[: max(n, 1)]
+    images, masks, _ = render(sample, blends)
+    answers = {name: _answers(network, images)["masks"] for name, network in networks.items()}
+    scores = {name: iou(masks, answer > 0.5) for name, answer in answers.items()}
+    window, noise = _window(masks.any(axis=(0, 3)), square=True), _noise(sample)
+    columns = 2 + len(answers)
+    with _canvas(*_size(len(blends), columns, extra=1.5 + 0.3 * len(blends))) as fig:
+        axes = fig.subplots(len(blends), columns, squeeze=False)
+        for i, line in enumerate(axes):
+            _show(line[0], stretch(images[i], noise))
+            _show(line[1], _mask_picture(masks[i]))
+            for ax, (name, answer) in zip(line[2:], answers.items(), strict=True):
+                _show(ax, _mixed(answer[i]))
+                ax.set_xlabel("IoU " + " / ".join("none" if np.isnan(s) else f"{s:.2f}" for s in scores[name][i]))
+            for ax in line:
+                ax.set(ylim=window[0], xlim=window[1])
+        for ax, name in zip(axes[0], ("blend", "true masks", *answers), strict=True):
+            ax.set_title(textwrap.fill(name, 20))
+        _scale_bar(axes[0, 0], sample, masks[0].any(axis=-1))
+        _title(fig, "Which pixels belong to whom? The stronger the colour, the surer the network")
+        colours = {"central": (1, 0), "companion": (0, 1), "both": (1, 1), "undecided": (0.5, 0.5)}
+        handles = [Patch(color=_mixed(colour), label=name) for name, colour in colours.items()]
+        fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    return fig
+
+
+def shares_seen(sample: Sample, blends: Table, network: keras.Model, n: int = 3) -> Figure:
+    """The share of each pixel's light that a network gives to either galaxy, and the galaxies that come of it.
+
+    Parameters
+    ----------
+    sample : Sample
+    blends : astropy.table.Table
+        Recipes; the first `n` are shown.
+    network : keras.Model
+        One that gives images, such as `blendkit.models.fractions`.
+    n : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Without blends.
+    """
+    from scipy.ndimage import uniform_filter
+
+    blends = _some(blends)[: max(n, 1)]
+    images, masks, fluxes = render(sample, blends)
+    parts, noise = render_parts(sample, blends), _noise(sample)
+    answer = _answers(network, images)
+    window = _window(masks.any(axis=(0, 3)), square=True)
+    light = images[..., None]
+    shares = np.divide(answer["images"], light, out=np.zeros_like(answer["images"]), where=light != 0)
+    shares *= np.clip(uniform_filter(images, (0, 3, 3)) / (3 * noise), 0, 1)[..., None]
+    names = ("blend", "shares", "central:\nnetwork", "central:\ntruth", "companion:\nnetwork", "companion:\ntruth")
+    with _canvas(*_size(len(blends), 6, extra=1.5 + 0.2 * len(blends))) as fig:
+        axes = fig.subplots(len(blends), 6, squeeze=False)
+        for i, line in enumerate(axes):
+            _show(line[1], _mixed(shares[i], exclusive=True))
+            pictures = (
+                images[i],
+                None,
+                answer["images"][i, ..., 0],
+                parts[i, 0],
+                answer["images"][i, ..., 1],
+                parts[i, 1],
+            )
+            for ax, picture in zip(line, pictures, strict=True):
+                if picture is not None:
+                    _show(ax, stretch(picture, noise))
+                ax.set(ylim=window[0], xlim=window[1])
+            for k, galaxy in enumerate(FIGURE_5_CASES):
+                said = f"{answer['fluxes'][i, k]:.3g} e⁻/s", f"{fluxes[i, k]:.3g} e⁻/s"
+                for ax, text in zip(line[2 + 2 * k : 4 + 2 * k], said, strict=True):
+                    ax.set_xlabel(text, color=COLOURS[galaxy])
+        for ax, name in zip(axes[0], names, strict=True):
+            ax.set_title(name)
+        _scale_bar(axes[0, 0], sample, masks[0].any(axis=-1))
+        _title(fig, "Whose light is it? Share of the pixel times light of the pixel gives each galaxy back")
+        colours = {"all the central's": (1, 0), "all the companion's": (0, 1), "half each": (0.5, 0.5)}
+        handles = [Patch(color=_mixed(colour, exclusive=True), label=name) for name, colour in colours.items()]
+        handles.append(Patch(facecolor="white", edgecolor="0.5", label="sky, or no light to share"))
+        fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    return fig
+
+
+def leak_errors(blends: Table, honest: Table, leaky: Table) -> dict[str, float]:
+    """What two networks get in the same exam, of which one learned from the exam's own galaxies.
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        The exam: `central`, `companion` (ids), `flux_central`, `flux_companion`.
+    honest, leaky : astropy.table.Table
+        Predictions of the network that never saw these galaxies, and of the one that did.
+
+    Returns
+    -------
+    dict
+        ``n``, ``failed``: fluxes that both networks gave, and others; ``honest``, ``leaky``: MAPE (%) of the n;
+        ``difference``: honest - leaky; each of the three with ``_err``, one sigma from resampling galaxies.
+
+    Raises
+    ------
+    ValueError
+        A missing column, or lengths that differ.
+    """
+    _need(_some(blends), "The blends", "central", "companion", "flux_central", "flux_companion")
+    ids = np.concatenate([np.asarray(blends[galaxy]) for galaxy in FIGURE_5_CASES])
+    true, *measured = (
+        np.concatenate([_floats(table[f"flux_{galaxy}"]) for galaxy in FIGURE_5_CASES])
+        for table in (blends, honest, leaky)
+    )
+    for pred in (honest, leaky):
+        _same_length(blends, pred, "The predictions")
+    good = np.all([np.isfinite(flux) & (flux > 0) for flux in measured], axis=0)
+    errors = {
+        name: 100 * np.abs(flux / true - 1)[good] for name, flux in zip(("honest", "leaky"), measured, strict=True)
+    }
+    errors["difference"] = errors["honest"] - errors["leaky"]
+    got = {"n": int(good.sum()), "failed": int((~good).sum())}
+    weights = resample(ids[good], 400) if good.any() else None
+    for name, error in errors.items():
+        got[name] = float(error.mean()) if good.any() else np.nan
+        got[f"{name}_err"] = float((weights @ error / weights.sum(1)).std(ddof=1)) if good.any() else np.nan
+    return got
+
+
+def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
+    """The same exam for a network that never saw its galaxies and for one that learned from them (section 2.3).
+
+    Parameters
+    ----------
+    blends, honest, leaky
+        As for `leak_errors`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The title says what the numbers say.
+
+    Raises
+    ------
+    ValueError
+        As `leak_errors`.
+    """
+    got = leak_errors(blends, honest, leaky)
+    d, e = got["difference"], got["difference_err"]
+    if d > 2 * e:
+        title = f"The leak flatters by {d:.1f} ± {e:.1f} points"
+    elif d < -2 * e:
+        title = f"No flattery here: the leaky network is worse by {-d:.1f} ± {e:.1f} points"
+    else:
+        title = f"Here the leak's effect, {_signed(round(d, 1))} ± {e:.1f} points, is within the noise"
+    names = {"honest": "learned from\nother galaxies", "leaky": "learned from the\nexam's own galaxies"}
+    with _canvas(_WIDTH, 3.3) as fig:
+        ax = fig.subplots()
+        for y, (name, colour) in enumerate(zip(names, COLOURS["methods"][:2], strict=True)):
+            value, error = got[name], got[f"{name}_err"]
+            ax.barh(y, value, xerr=error, height=0.55, color=colour, capsize=5)
+            ax.text(value + error, y, f"  {value:.1f} ± {error:.1f} %", va="center")
+        ax.set_yticks(range(2), names.values())
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlabel="flux error in the same exam, MAPE (%)", ylim=(1.5, -0.5))
+        ax.margins(x=0.2)
+        _title(fig, title)
+    return fig
+
+
+def _plain_log(axis, times=(1.0, 2.0, 5.0)):
+    """Plain numbers at so many times each power of ten."""
+    axis.set_major_locator(LogLocator(subs=times))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _mixed(parts, exclusive=False):
+    """Two maps from 0 to 1, (ny, nx, 2), as colours (ny, nx, 3), which are strong where the maps are."""
+    a, b = np.clip(np.moveaxis(np.asarray(parts, float), -1, 0), 0, 1)
+    weights = (1 - a - b, a, b, 0 * a) if exclusive else ((1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b)
+    palette = np.array([(1, 1, 1), *(to_rgb(COLOURS[c]) for c in ("central", "companion", "overlap"))])
+    return np.clip(np.stack(weights, -1) @ palette, 0, 1)
+
+
+def _answers(network, images):
+    """All that a network gives for a few blends, as arrays by name."""
+    import keras
+
+    from .models import as_dict
+
+    answers = as_dict(network(images[..., None], training=False))
+    return {name: np.asarray(keras.ops.convert_to_numpy(answer), np.float32) for name, answer in answers.items()}

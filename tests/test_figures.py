@@ -471,3 +471,125 @@ def test_a_notebook_shows_a_figure_once():
     client.execute(cwd=str(ROOT))
     pictures = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
     assert pictures == [1, 0, 0]
+
+
+HISTORY = {"epoch": np.arange(1, 31), "loss": np.linspace(80, 20, 30), "val_loss": np.abs(np.arange(30) - 20) + 30.0}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The four networks as they are before training."""
+    sizes = {"blend2flux": (2,), "unet": (3, 2), "blend2mask2flux": (3, 2, 2, 4), "fractions": (8,)}
+    return {name: bk.models.BUILDERS[name](*size, shape=(SIZE, SIZE)) for name, size in sizes.items()}
+
+
+def pupils(blends, honest=1.3, leaky=1.1):
+    """Predictions that are off by these factors."""
+    columns = ("flux_central", "flux_companion")
+    return [Table({name: factor * blends[name] for name in columns}) for factor in (honest, leaky)]
+
+
+DRAW_TRAINING = {
+    "symmetry": lambda s, b, n: figures.symmetry(s, b),
+    "symmetry, one": lambda s, b, n: figures.symmetry(s, b[:1]),
+    "sum and share": lambda s, b, n: figures.sum_and_share(b, bk.render(s, b)[0]),
+    "curves, one": lambda s, b, n: figures.loss_curves({"a run": HISTORY}),
+    "curves, two": lambda s, b, n: figures.loss_curves({"a run": HISTORY, "another": HISTORY}, same_scale=True),
+    "curves, four": lambda s, b, n: figures.loss_curves({name: HISTORY for name in n}),
+    "curve below zero": lambda s, b, n: figures.loss_curves({"a run": HISTORY | {"loss": -HISTORY["loss"]}}),
+    "activations": lambda s, b, n: figures.activations(n["blend2flux"], s, b),
+    "activations, deep": lambda s, b, n: figures.activations(n["blend2flux"], s, b, names=["conv5"]),
+    "masks": lambda s, b, n: figures.masks_seen(
+        s, b, {"U-Net": n["unet"], "after flux training": n["blend2mask2flux"]}
+    ),
+    "masks, one": lambda s, b, n: figures.masks_seen(s, b[:1], {"ours": n["fractions"]}),
+    "shares": lambda s, b, n: figures.shares_seen(s, b, n["fractions"]),
+    "shares, one": lambda s, b, n: figures.shares_seen(s, b[:1], n["fractions"]),
+    "leak": lambda s, b, n: figures.leak(b, *pupils(b)),
+    "leak, other way": lambda s, b, n: figures.leak(b, *pupils(b)[::-1]),
+    "leak, none": lambda s, b, n: figures.leak(b, *pupils(b, 1.2, 1.2)),
+}
+
+
+@pytest.mark.parametrize("kind", DRAW_TRAINING)
+def test_figures_of_training_keep_the_rules(kind, clean, blends, networks):
+    before = matplotlib.rcParams.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = DRAW_TRAINING[kind](clean, blends, networks)
+        texts_of(fig)
+    assert matplotlib.rcParams == before
+    test_a_figure_belongs_to_nobody_and_says_what_to_see(fig)
+    test_texts_are_legible_and_on_the_canvas(fig)
+    test_texts_do_not_overlap(fig)
+    test_pictures_have_a_scale_bar(fig)
+
+
+def test_examples_run_from_close_to_far_with_both_galaxies_inside(blends):
+    few = figures.examples(blends, 4)
+    assert len(few) == 4
+    assert (few["inside"] >= 0.9).all()
+    assert (np.diff(few["distance"]) > 0).all()
+    assert few.meta["fingerprint"] == blends.meta["fingerprint"]
+    assert len(figures.examples(blends[:2], 9)) <= 2
+    lost = blends[:3].copy()
+    lost["inside"] = 0.1
+    assert len(figures.examples(lost)) == 3
+
+
+def test_what_is_left_after_a_half_turn_is_the_companion(clean):
+    pair = bk.make_blends(clean, 101, 100, 28, 12)
+    fig = figures.symmetry(clean, pair)
+    left, true = (float(ax.get_xlabel().split()[0]) for ax in fig.axes[3:5])
+    assert left == pytest.approx(true, rel=0.05)
+    assert true == pytest.approx(pair["flux_companion"][0], rel=0.01)
+
+
+def test_sum_and_share_say_what_the_metrics_say(clean, blends):
+    images, _, fluxes = bk.render(clean, blends)
+    total = images.astype(float).sum(axis=(1, 2))
+    half = np.stack([total / 2] * 2, 1)
+    fig = figures.sum_and_share(blends, images)
+    for ax, (true, measured) in zip(fig.axes, ((fluxes.sum(1), total), (fluxes, half)), strict=True):
+        got = metrics.flux_scores(true, measured)
+        assert ax.texts[0].get_text() == f"median error {got['median']:.1f} %\nMAPE {got['mape']:.1f} %"
+
+
+def test_the_leak_is_the_difference_of_two_errors(blends):
+    got = figures.leak_errors(blends, *pupils(blends))
+    assert (got["n"], got["failed"]) == (120, 0)
+    assert [got[name] for name in ("honest", "leaky", "difference")] == pytest.approx([30, 10, 20])
+    assert got["difference_err"] == pytest.approx(0, abs=1e-6)
+    assert figures.leak(blends, *pupils(blends)).get_suptitle() == "The leak flatters by 20.0 ± 0.0 points"
+    assert figures.leak(blends, *pupils(blends)[::-1]).get_suptitle().startswith("No flattery here")
+    honest, leaky = pupils(blends)
+    leaky["flux_central"][:3] = np.nan
+    assert figures.leak_errors(blends, honest, leaky)["failed"] == 3
+
+
+def test_a_leak_within_the_noise_is_called_so(blends):
+    rng = np.random.default_rng(0)
+    noisy = [
+        Table({f"flux_{g}": blends[f"flux_{g}"] * rng.normal(1, 0.2, len(blends)) for g in ("central", "companion")})
+        for _ in range(2)
+    ]
+    assert "within the noise" in figures.leak(blends, *noisy).get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (lambda s, b, n: figures.examples(b[:0]), "no blends to draw"),
+        (lambda s, b, n: figures.symmetry(s, b[:0]), "no blends to draw"),
+        (lambda s, b, n: figures.sum_and_share(b, np.zeros((2, 8, 8))), "2 images were given for 60 blends"),
+        (lambda s, b, n: figures.loss_curves({}), "no run to draw"),
+        (lambda s, b, n: figures.activations(n["unet"], s, b), "No such layer: conv1"),
+        (lambda s, b, n: figures.masks_seen(s, b[:0], n), "no blends to draw"),
+        (lambda s, b, n: figures.shares_seen(s, b[:0], n["fractions"]), "no blends to draw"),
+        (lambda s, b, n: figures.leak(b, *pupils(b[:5])), "rows for 60 blends"),
+    ],
+)
+def test_what_cannot_be_drawn_of_training_is_one_clear_sentence(draw, sentence, clean, blends, networks):
+    with pytest.raises(ValueError, match=sentence):
+        draw(clean, blends, networks)
+    assert plt.get_fignums() == []

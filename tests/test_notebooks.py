@@ -12,6 +12,22 @@ EXPECTED = {
     "synthetic": {
         "01_clean_the_sample": {"galaxies": (200, 0), "kept": (179, 3), "truth.n": (177, 3)},
         "02_build_blends": {"blends": (300, 0), "median_distance": (17, 4), "step.zero_outside": (0.0060, 0.0002)},
+        "03_train_networks": {
+            "blends": (300, 0),
+            "galaxies.train": (107, 3),
+            "total_mape": (5.5, 0.7),
+            "half_each_mape": (52, 8),
+            "full_size.blend2flux": (25_696_002, 0),
+            "full_size.unet": (7_759_554, 0),
+            "full_size.blend2mask2flux": (18_431_300, 0),
+            "networks.blend2flux.parameters": (25_274, 0),
+            "networks.blend2flux.mape_central": (42, 12),
+            "networks.unet.iou_central": (0.44, 0.15),
+            "networks.fractions.mape_central": (12, 6),
+            "networks.fractions.mape_companion": (14, 6),
+            "sep.mape_central": (14.5, 4),
+            "sep.mape_companion": (19, 5),
+        },
         "04_compare_methods": {
             "cases.both": (0.80, 0.05),
             "cases.more": (0.06, 0.03),
@@ -25,6 +41,22 @@ EXPECTED = {
     "hst": {
         "01_clean_the_sample": {"galaxies": (96, 0), "kept": (93, 2)},
         "02_build_blends": {"blends": (300, 0), "step.zero_outside": (0.0060, 0.0002)},
+        "03_train_networks": {
+            "blends": (300, 0),
+            "galaxies.train": (56, 2),
+            "total_mape": (4.3, 0.7),
+            "half_each_mape": (60, 10),
+            "full_size.blend2flux": (25_696_002, 0),
+            "full_size.unet": (7_759_554, 0),
+            "full_size.blend2mask2flux": (18_431_300, 0),
+            "networks.blend2flux.parameters": (25_274, 0),
+            "networks.blend2flux.mape_central": (49, 14),
+            "networks.unet.iou_central": (0.36, 0.15),
+            "networks.fractions.mape_central": (13, 7),
+            "networks.fractions.mape_companion": (17, 8),
+            "sep.mape_central": (16, 5),
+            "sep.mape_companion": (25, 7),
+        },
         "04_compare_methods": {
             "cases.both": (0.74, 0.06),
             "scores.SEP isophotal, central.mape_flux": (17, 5),
@@ -98,6 +130,32 @@ def test_laws_of_measuring_hold(run):
         for method in ("SEP isophotal", "SEP Kron", "SEP Kron, neighbour masked"):
             scores = {name: shown[f"scores.{method}, {galaxy}.{name}"] for name in ("n", "failed")}
             assert scores["n"] + scores["failed"] == shown["blends"]
+
+
+def test_laws_of_training_hold(run):
+    shown = numbers(run[1], "03_train_networks")
+    networks = ("blend2flux", "unet", "blend2mask2flux", "fractions")
+    for name in networks:
+        of = {key.removeprefix(f"networks.{name}."): value for key, value in shown.items() if f".{name}." in key}
+        assert of["last_loss"] < of["first_loss"]
+        assert of["best_val_loss"] <= of["first_val_loss"]
+        assert [n + failed for n, failed in zip(of["n"], of["failed"], strict=True)] == [shown["blends"]] * 2
+        for galaxy in ("central", "companion"):
+            if name != "blend2flux":
+                assert 0 <= of[f"iou_{galaxy}"] <= 1
+    for galaxy in ("central", "companion"):
+        ours, plain = (shown[f"networks.{name}.mape_{galaxy}"] for name in ("fractions", "blend2flux"))
+        assert ours < plain / 1.5
+        assert ours < shown["half_each_mape"] / 2
+    assert shown["total_mape"] < shown["half_each_mape"] / 4
+    assert shown["fixed.loss"] < shown["fixed.val_loss"]  # memory
+    assert shown["fixed.loss"] < shown["fresh.loss"]
+    gap = {side: shown[f"{side}.val_loss"] - shown[f"{side}.loss"] for side in ("fixed", "fresh")}
+    assert gap["fixed"] > gap["fresh"]
+    assert shown["leak.n"] + shown["leak.failed"] == 2 * shown["blends"]
+    assert shown["leak.difference"] == pytest.approx(shown["leak.honest"] - shown["leak.leaky"])
+    assert abs(shown["leak.difference"]) < 15  # a short training ends where its seed takes it: no sign is certain
+    assert shown["table2.8.parameters"] == shown["networks.blend2flux.parameters"]
 
 
 def test_scoreboard_shows_both_worlds_with_errors(run):
