@@ -24,7 +24,6 @@ _TURN_BACK = np.array(
 )  # fmt: skip
 
 
-@keras.saving.register_keras_serializable("blendkit")
 class BlendLayer(keras.layers.Layer):
     """Renders blends from a sample that lies on the device; equal to `blendkit.blending.render`.
 
@@ -36,9 +35,18 @@ class BlendLayer(keras.layers.Layer):
         Its stamps, masks, fluxes and sky are copied to the device once.
     fill : {"sky", "zero"}
         What a shift or a turn leaves empty.
+
+    Raises
+    ------
+    ValueError
+        Where the stamps hold more pixels than 32-bit indices count.
     """
 
     def __init__(self, sample: Sample, fill: str = "sky"):
+        if sample.images.size >= 2**31:
+            raise ValueError(
+                f"the sample has {sample.images.size:,} pixels, expected fewer than {2**31:,}: train on fewer galaxies."
+            )
         super().__init__(trainable=False, dtype="float32", name="blend")
         self.sample, self.fill = sample, fill
         bank = _bank(sample, fill)

@@ -119,7 +119,7 @@ class Network:
     Notes
     -----
     The network is compiled at the first call, once for single stamps and once for stacks, of which the last batch is
-    filled up with empty stamps.
+    filled up.
     """
 
     source: str | os.PathLike | keras.Model
@@ -132,7 +132,7 @@ class Network:
         from .weights import card_of, load
 
         keras = load_keras()
-        if not isinstance(self.batch, int) or self.batch < 1:
+        if not isinstance(self.batch, int | np.integer) or self.batch < 1:
             raise ValueError(f"batch = {self.batch!r} was given, expected a whole number of at least 1.")
         known = isinstance(self.source, keras.Model)
         network, self.card = (self.source, card_of(self.source)) if known else load(self.source)

@@ -610,7 +610,9 @@ def accuracy(table: Table, method: str) -> dict[str, dict]:
         values = {}
         for key in ("mape", "median", "scatter", "outliers", "iou", "within1", "within2"):
             if np.isfinite(row[key]):
-                values |= {key: round(float(row[key]), 4), f"{key}_err": round(float(row[f"{key}_err"]), 4)}
+                values[key] = round(float(row[key]), 4)
+            if np.isfinite(row[f"{key}_err"]):
+                values[f"{key}_err"] = round(float(row[f"{key}_err"]), 4)
         said.setdefault(str(row["sample"]), {})[str(row["galaxy"])] = values
     return said
 

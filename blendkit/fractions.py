@@ -122,6 +122,7 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     second one, ``get_layer("separate")``, sees the blend turned about the companion as well and gives each pixel three
     shares (a softmax over central, companion and sky). The separated images are share x blend; a flux is their sum,
     times a learned factor of at most 1.35 for light that is lost in the sky. Both work on patches of 8 x 8 pixels.
+    Brightness is seen relative to a sky noise of 0.006 e-/s per pixel; stamps in quite other units need scaling first.
 
     Parameters
     ----------
@@ -143,10 +144,12 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     """
     if not isinstance(width, int | np.integer) or width < 1:
         raise ValueError(f"width = {width!r} was given, expected a whole number of at least 1: use 48.")
-    if any(n < 32 or n % 32 for n in shape):
-        raise ValueError(
-            f"stamps of {shape[0]} x {shape[1]} pixels were asked for, expected multiples of 32: cut or pad them."
-        )
+    try:
+        ny, nx = shape = tuple(map(int, shape))
+    except (TypeError, ValueError):
+        raise ValueError(f"shape = {shape!r} was given, expected (ny, nx) in pixels, such as (128, 128).") from None
+    if ny < 32 or nx < 32 or ny % 32 or nx % 32:
+        raise ValueError(f"stamps of {ny} x {nx} pixels were asked for, expected multiples of 32: cut or pad them.")
     image = keras.Input((*shape, 1), name="image")
     blend = layers.Reshape(shape)(image)
     x, xc, smooth, middle = _look(blend, shape)

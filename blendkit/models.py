@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from .fractions import fractions
@@ -147,7 +148,7 @@ def as_dict(outputs: Any) -> dict[str, Any]:
 
     Parameters
     ----------
-    outputs : dict, or tensor or array of shape (n, 2) or (n, ny, nx, 2)
+    outputs : dict, or tensor or array of shape (n, 2) or (n, ny, nx, 2), or a list of these
 
     Returns
     -------
@@ -157,9 +158,18 @@ def as_dict(outputs: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        Where the shape is neither.
+        Where the shape is neither, or that of something called `fluxes`, `errors`, `masks` or `images` is another.
     """
+    if isinstance(outputs, list | tuple):
+        return {name: value for output in outputs for name, value in as_dict(output).items()}
     if isinstance(outputs, dict):
+        for name, rank in {"fluxes": 2, "errors": 2, "masks": 4, "images": 4}.items():
+            shape = tuple(getattr(outputs.get(name), "shape", ()))
+            if shape and (len(shape) != rank or shape[-1] != 2):
+                raise ValueError(
+                    f"the network's {name} have shape {shape}, expected {'(n, 2)' if rank == 2 else '(n, ny, nx, 2)'}: "
+                    "give one number for each of the two galaxies."
+                )
         return outputs
     name = {2: "fluxes", 4: "masks"}.get(len(outputs.shape))
     if name is None or outputs.shape[-1] != 2:
@@ -176,7 +186,7 @@ def _convolution(filters, name):
 
 def _check_sizes(**sizes):
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, int | np.integer) or size < 1:
             raise ValueError(f"{name} = {size!r} was given, expected a whole number of at least 1.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -23,6 +24,8 @@ def load_keras() -> ModuleType:
     """
     if "keras" in sys.modules or os.environ.setdefault(_LEVEL, "3") < "3":
         return import_module("keras")
+    # a tutorial builds and measures many networks, which TensorFlow takes for one that is compiled again and again
+    logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -10,7 +10,6 @@ import platform
 import random
 import sys
 import time
-import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,12 +110,12 @@ PLANS = {
         "fractions": Plan({"width": 8}, 256, 64, 3, rate=3e-3, schedule="cosine"),
     },
     "tutorial": {
-        "blend2flux": Plan({"filters": 32}, 2048, 512, 40),
+        "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
         "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 16),
         "blend2mask2flux": Plan(
             {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4
         ),
-        "fractions": Plan({"width": 48}, 4096, 512, 14, rate=3e-3, schedule="cosine", xla=True),
+        "fractions": Plan({"width": 48}, 4096, 512, 18, rate=3e-3, schedule="cosine", xla=True),
     },
     "paper": {
         "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),
@@ -310,17 +309,27 @@ def train(
     TrainingError
         Where the paper profile finds no GPU, or the loss is no longer a number.
     """
-    plan = _checked_plan(model_name, profile, plan, allow_cpu)
+    own = plan_of(model_name, profile)
+    if not isinstance(plan, Plan | None):
+        raise ValueError(f"plan = {plan!r} was given, expected a Plan: change bk.training.plan_of({model_name!r}).")
     _check_samples(train, valid)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed = {seed!r} was given, expected a whole number of at least 0.")
+    seed = int(seed)
+    needs_gpu = plan is None and profile == "paper" and not allow_cpu
+    plan = plan or own
     out = Path(f"results/networks/{model_name}-{profile}" if out is None else out)
     given, card = _opened(start)
     asked = _asked(model_name, profile, seed, plan, train, valid, given)
-    state = _read(out, asked) or _State(plan.rate)
+    state = _read(out, asked) or _State(plan.rate, mixed=has_gpu())
     if state.saved:
         return _opened(out / f"{state.saved}.weights.h5")[0]
-    network = _build(model_name, plan, train, seed, mixed=has_gpu())
+    if needs_gpu and not has_gpu():
+        raise TrainingError(
+            f"the paper profile needs a GPU and {keras.backend.backend()} finds none: use profile='tutorial', install "
+            "blendkit[gpu] on a machine with an NVIDIA GPU, or give allow_cpu=True and wait for days."
+        )
+    network = _build(model_name, plan, train, seed, mixed=state.mixed)
     if given is None and model_name == "blend2mask2flux":
         first = _unet_plan(plan, profile)
         options = {"plan": first, "allow_cpu": allow_cpu, "progress": progress}
@@ -337,7 +346,6 @@ def train(
 
 
 _train = train
-_CARDS = weakref.WeakKeyDictionary()  # of networks that were trained or read here
 
 
 def history(folder: str | os.PathLike) -> Table:
@@ -375,13 +383,17 @@ def has_gpu() -> bool:
 
 @dataclass
 class _State:
-    """What a run remembers from one epoch to the next; `saved` is the name of its weights once it is finished."""
+    """What a run remembers from one epoch to the next.
+
+    `saved` is the name of its weights once it is finished, `mixed` whether it began in mixed precision.
+    """
 
     rate: float
     flat: int = 0
     best: float = math.inf
     rows: list[dict[str, float]] = field(default_factory=list)
     saved: str = ""
+    mixed: bool = False
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -521,7 +533,7 @@ def _card(job, state):
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "hardware": f"{_device()}, {platform.machine()}" if not has_gpu() else "GPU",
+        "hardware": _hardware(),
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         "epochs": state.epoch,
         "best_epoch": 1 + min(range(state.epoch), key=lambda i: state.rows[i]["val_loss"]),
@@ -530,9 +542,20 @@ def _card(job, state):
     if job.start_card:
         keys = ("name", "sha256", "sample", "seed", "profile")
         card["start"] = {key: job.start_card[key] for key in keys if key in job.start_card}
+        if job.start_card.get("seeds"):
+            card["seeds"] = list(job.start_card["seeds"])
     if job.name != job.model_name:
         card["fine_tuned"] = True
     return card
+
+
+def _hardware():
+    """What trained here, in a few words."""
+    if not has_gpu():
+        return f"{_device()}, {platform.machine()}"
+    told = "".join(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = dict.fromkeys(line.split(":", 1)[1].strip() for line in told.splitlines() if line.startswith("Model:"))
+    return " and ".join(models) or "GPU"
 
 
 def _digests(sample):
@@ -565,22 +588,14 @@ def _seeded(seed) -> Iterator[None]:
         random.setstate(before)
 
 
-def _checked_plan(model_name, profile, plan, allow_cpu):
-    own = plan_of(model_name, profile)
-    if profile == "paper" and not allow_cpu and not has_gpu():
-        raise TrainingError(
-            f"the paper profile needs a GPU and {keras.backend.backend()} finds none: use profile='tutorial', install "
-            "blendkit[gpu] on a machine with an NVIDIA GPU, or give allow_cpu=True and wait for days."
-        )
-    return plan or own
-
-
 def _check_samples(train, valid):
     for side, sample in (("training", train), ("validation", valid)):
         if not isinstance(sample, Sample):
             raise ValueError(
                 f"the {side} sample is a {type(sample).__name__}, expected a Sample: take both from bk.split."
             )
+        if "flux_auto" not in sample.catalog.colnames:
+            raise ValueError(f"the {side} sample has no flux_auto, the fluxes to learn: give bk.clean(sample).")
         if len(sample) < 2:
             raise ValueError(f"the {side} sample has {len(sample)} galaxy, expected at least 2: use a larger sample.")
     shapes = [sample.images.shape[1:] for sample in (train, valid)]
@@ -590,6 +605,13 @@ def _check_samples(train, valid):
             f"the training stamps have {ny} x {nx} pixels and the validation stamps {my} x {mx}, expected the same: "
             "take both from one sample with bk.split."
         )
+    for what in ("zeropoint", "pixel_scale"):
+        here, there = getattr(train, what), getattr(valid, what)
+        if here != there:
+            raise ValueError(
+                f"the {what.replace('_', ' ')} is {here} in training and {there} in validation, expected the same: "
+                "take both samples from one survey."
+            )
     shared = set(_digests(train)) & set(_digests(valid))
     if shared:
         first = next(i for i, digest in train.fingerprints.items() if digest in shared)
@@ -604,10 +626,8 @@ def _opened(start):
     if start is None:
         return None, {}
     if isinstance(start, keras.Model):
-        return start, _CARDS.get(start, {})
-    network, card = weights.load(start)
-    _CARDS[network] = card
-    return network, card
+        return start, weights.card_of(start)
+    return weights.load(start)
 
 
 def _adopt(network, given):
@@ -638,7 +658,7 @@ def _asked(model_name, profile, seed, plan, train, valid, given):
     }
     started = "none" if given is None else _digest([w.tobytes() for w in given.get_weights()])
     settings |= {"start": started, **{f"plan: {name}": value for name, value in asdict(plan).items()}}
-    return json.loads(json.dumps(settings))
+    return json.loads(json.dumps(settings, default=lambda value: value.tolist()))
 
 
 def _digest(pieces):
@@ -660,7 +680,7 @@ def _set(variables, arrays, kind):
 def _write(out, asked, state):
     """State and history, each in place of the last epoch's in one step."""
     out.mkdir(parents=True, exist_ok=True)
-    told = {name: getattr(state, name) for name in ("rate", "flat", "best", "rows", "saved")}
+    told = {name: getattr(state, name) for name in ("rate", "flat", "best", "rows", "saved", "mixed")}
     with _replacing(out / _CHECKPOINT) as file:
         np.savez(file, told=json.dumps(told | {"asked": asked}), **state.arrays)
     lines = [",".join(state.rows[0])] + [",".join(map(repr, row.values())) for row in state.rows]
@@ -688,11 +708,11 @@ def _read(out, asked):
         with np.load(path, allow_pickle=False) as stored:
             told = json.loads(str(stored["told"]))
             arrays = {name: stored[name] for name in stored.files if name != "told"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        there = told.pop("asked")
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile):
         raise ValueError(
             f"'{path}' cannot be read as the state of a training run: delete the folder '{out}', or give another out."
         ) from None
-    there = told.pop("asked")
     for name in asked | there:
         if there.get(name) != asked.get(name):
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import weakref
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .quiet import load_keras
 from .samples import _why
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ def save(network: keras.Model, folder: str | os.PathLike, name: str, card: Mappi
         draft = Path(draft)
         network.save_weights(draft / weights.name)
         card = {"name": name, **card, "sha256": _sha256(draft / weights.name), "parameters": network.count_params()}
-        text = json.dumps(card, indent=1, ensure_ascii=False, default=_plain)
-        (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        _write(draft / f"{name}.json", card)
+        with open(draft / weights.name, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(draft / weights.name, weights)
         os.replace(draft / f"{name}.json", _card_of(weights))
     return weights
@@ -164,6 +167,11 @@ def readable(card: Mapping) -> str:
 
 
 def _load(source):
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            f"a {type(source).__name__} was given, expected a name ({', '.join(shipped()) or 'none is here'}), a path "
+            "or a keras.Model: give one of these."
+        )
     if isinstance(source, str) and (FOLDER / f"{source}.json").is_file():
         return _load_pair(FOLDER / (source + _H5))
     path = Path(source).expanduser()
@@ -212,7 +220,8 @@ def _load_pair(weights):
 
 
 def _build(weights, card):
-    """The network that a card describes, not yet trained."""
+    """The network that a card describes, in float32 and not yet trained."""
+    keras = load_keras()
     from .models import BUILDERS
 
     if card["architecture"] not in BUILDERS:
@@ -221,20 +230,23 @@ def _build(weights, card):
             f"{', '.join(BUILDERS)}: use the version of blendkit that they were trained with."
         )
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in card["arguments"].items()}
+    policy = keras.config.dtype_policy()
     try:
+        keras.config.set_dtype_policy("float32")
         return BUILDERS[card["architecture"]](**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{_call(card)}, which the card of '{weights.name}' names, cannot be built ({_why(error)}): "
             "use the version of blendkit that they were trained with."
         ) from None
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def _load_keras(path):
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}': correct the path, or train a network first.")
-    import keras
-
+    keras = load_keras()
     from . import models  # noqa: F401  (its layers must be known before they can be read)
 
     try:
@@ -305,9 +317,25 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _write(path, card):
+    """A card as JSON, to the disk and not only to its cache."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(_plain(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _plain(value):
-    """Numbers and arrays of NumPy, and paths, as JSON knows them."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """What JSON knows: numbers and arrays of NumPy and paths turned into its types, None for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _words(value):

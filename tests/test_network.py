@@ -289,6 +289,19 @@ class TestSources:
         with pytest.raises(ValueError, match=r"takes inputs of shapes \[\(None, 5\)\], expected .*\.$"):
             Network(vector)
 
+    def test_a_list_of_outputs(self, images):
+        blend = keras.Input((*SHAPE, 1))
+        masks = keras.layers.Conv2D(2, 1, activation="sigmoid")(blend)
+        fluxes = keras.layers.Dense(2)(keras.layers.Flatten()(blend))
+        pred = Network(keras.Model(blend, [masks, fluxes]), masks=True)(images[:3])
+        assert pred["masks"].shape == (3, *SHAPE, 2)
+
+    def test_one_flux_for_two_galaxies(self):
+        blend = keras.Input((*SHAPE, 1))
+        fluxes = keras.layers.Dense(1)(keras.layers.Flatten()(blend))
+        with pytest.raises(ValueError, match=r"fluxes have shape \(None, 1\), expected \(n, 2\).*\.$"):
+            Network(keras.Model(blend, {"fluxes": fluxes}))
+
     @pytest.mark.parametrize("batch", [0, 1.5, "many"])
     def test_batch(self, network, batch):
         with pytest.raises(ValueError, match="expected a whole number of at least 1"):

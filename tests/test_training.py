@@ -494,6 +494,7 @@ class TestErrors:
             ({"train": None}, "the training sample is a NoneType, expected a Sample"),
             ({"valid": "valid"}, "the validation sample is a str"),
             ({"start": "nowhere"}, "there are no weights called 'nowhere'"),
+            ({"plan": {"epochs": 1}}, "plan = {'epochs': 1} was given, expected a Plan"),
         ],
     )
     def test_arguments(self, two, tmp_path, arguments, told):
@@ -507,6 +508,26 @@ class TestErrors:
     def test_shared_galaxies(self, two, tmp_path):
         with pytest.raises(ValueError, match="2 galaxies are in both the training and the validation") as error:
             bk.train("unet", two[0], two[0][:2], "quick", out=tmp_path)
+        sentence(error)
+
+    def test_galaxies_without_fluxes(self, two, tmp_path):
+        raw = dataclasses.replace(two[0], catalog=two[0].catalog.copy())
+        raw.catalog.remove_column("flux_auto")
+        with pytest.raises(ValueError, match="the training sample has no flux_auto") as error:
+            bk.train("unet", raw, two[1], "quick", out=tmp_path)
+        sentence(error)
+
+    def test_zeropoints_that_differ(self, two, tmp_path):
+        other = dataclasses.replace(two[1], zeropoint=20.0)
+        with pytest.raises(ValueError, match=r"the zeropoint is 25\.96 in training and 20\.0 in validation") as error:
+            bk.train("unet", two[0], other, "quick", out=tmp_path)
+        sentence(error)
+
+    @pytest.mark.parametrize("content", [b"", b"no archive"])
+    def test_a_damaged_checkpoint(self, two, tmp_path, content):
+        (tmp_path / "checkpoint.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as the state of a training run") as error:
+            bk.train("unet", *two, "quick", out=tmp_path)
         sentence(error)
 
     def test_too_small(self, two, tmp_path):
@@ -642,3 +663,18 @@ class TestWhatIsWritten:
             curve({"epoch": [1, 2][:n], "loss": [2.0, 1.0][:n], "val_loss": [3.0, 2.0][:n]})
         assert [how for how, _ in shown] == ["shown", "updated"]
         assert [len(figure.axes[0].lines[0].get_xdata()) for _, figure in shown] == [1, 2]
+
+
+def test_what_started_a_run_is_not_forgotten(make_sample, tmp_path):
+    """Galaxies and seeds of a loaded network are on the card of what was fine-tuned from it."""
+    train, valid, other, more = bk.split(make_sample(16, SHAPE, sigma=1.5), (0.25,) * 4, seed=1)
+    plan = dataclasses.replace(TINY["blend2flux"], epochs=np.int64(1))
+    first = bk.train("blend2flux", train, valid, "quick", np.int64(1), tmp_path / "first", plan=plan)
+    weights.save(first, tmp_path / "known", "first", weights.card_of(first) | {"seeds": [7]})
+    start, _ = weights.load(tmp_path / "known")
+    second = weights.card_of(
+        bk.train("blend2flux", other, more, "quick", 1, tmp_path / "second", plan=plan, start=start)
+    )
+    assert second["seeds"] == [7]
+    for sample in (train, valid, other, more):
+        assert set(sample.fingerprints.values()) <= set(second["galaxies"])

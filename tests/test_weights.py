@@ -276,3 +276,27 @@ class TestReadable:
     def test_nothing_known(self):
         assert "without a card" in weights.readable({})
         assert weights.readable(CARD).startswith("a network: blend2flux(")
+
+
+def test_a_card_is_json_even_where_numbers_are_none(network, tmp_path):
+    card = CARD | {"accuracy": {"mape": np.float32(np.nan), "n": np.int64(3)}, "seconds": float("inf"), "fine": True}
+    path = weights.save(network, tmp_path, "small", card).with_name("small.json")
+    stored = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(f"{name} in a card"))
+    assert stored["accuracy"] == {"mape": None, "n": 3}
+    assert (stored["seconds"], stored["fine"]) == (None, True)
+
+
+def test_loaded_in_float32_whatever_the_policy(saved):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        loaded, _ = weights.load(saved)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+
+
+def test_neither_name_nor_path():
+    with pytest.raises(ValueError, match="a NoneType was given, expected a name") as error:
+        weights.load(None)
+    sentence(error)
