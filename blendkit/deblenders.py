@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,8 @@ CENTRAL_WITHIN = 0.5  # in R_cen: how near the centre a single detection must be
 SMALL_BATCH = 500  # stamps that one process measures before the others would have started
 IN_THE_CENTRE = "pixels only: the network knows that the central galaxy is in the centre"
 PICTURES = {"masks": bool, "images": np.float32}  # what a network gives for each pixel
+PIXELS_ONLY = "pixels only: nearest the centre is the central galaxy, the brightest other one the companion"
+TRUE_POSITIONS = "true positions of both galaxies known (paper, section 3.3)"
 THRESHOLD = 0.5  # above it a pixel belongs to a galaxy
 XLA_PAYS = ("fractions",)  # under TensorFlow on CPUs: 1.5 times as fast, the paper's networks half as fast
 LABELS = {
@@ -27,6 +33,17 @@ LABELS = {
     "kron": "SEP Kron",
     "kron_masked": "SEP Kron, neighbour masked",
 }
+_OTHER_LENGTH = "there are {images} images and {truth} rows of truth, expected one each: give the same slice of both."
+_CLASSICAL = ("SEP", "sersic")
+_REGISTERED = {}  # what `register` was given
+
+
+def __getattr__(name):
+    if name == "Sersic":  # its home loads astropy and scipy
+        from .sersic import Sersic
+
+        return Sersic
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass
@@ -48,6 +65,11 @@ class SEP:
         Whether to return the matched segments as masks, shape (ny, nx, 2) for each blend.
     n_jobs : int, optional
         Processes; default all cores.
+
+    Raises
+    ------
+    ValueError
+        Where `flux` is none of the three.
 
     Notes
     -----
@@ -252,9 +274,270 @@ def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | 
     Returns
     -------
     dict of str to astropy.table.Table
+
+    Raises
+    ------
+    ValueError
+        As a call of `SEP`.
     """
     tables = _tables(images, truth, FLUX_KINDS, False, n_jobs)
     return {LABELS[kind]: table for kind, table in tables.items()}
+
+
+def register(name: str, deblender: Callable | None = None, *, replace: bool = False) -> Callable:
+    """Give a method a name, under which `measure` finds it.
+
+    Parameters
+    ----------
+    name : str
+        Spaces around it do not count, nor do capitals where it is that of a built-in method: "sep" is "SEP".
+    deblender : callable, optional
+        Takes images, shape (n, ny, nx), e-/s, and returns a table, or a dict of arrays, with `flux_central` and
+        `flux_companion`, one number per blend, NaN where nothing was found. Where it has a parameter called `truth`, it
+        is given the blends' recipes too. Left out, `register` is a decorator: ``@register("half each")``.
+    replace : bool
+        Whether the name may be one that is in use.
+
+    Returns
+    -------
+    callable
+        The deblender as it was given.
+
+    Raises
+    ------
+    ValueError
+        Where the name is empty or in use, or the deblender cannot be called or is a class.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"the name {name!r} was given, expected a text to call the method by, such as 'half each'.")
+    name = {known.lower(): known for known in _built_in()}.get(name.strip().lower(), name.strip())
+    if name in registered() and not replace:
+        raise ValueError(
+            f"the name {name!r} is in use already, expected a new one: choose another, or give replace=True."
+        )
+    if deblender is None:
+        return lambda function: register(name, function, replace=replace)
+    if not callable(deblender):
+        raise ValueError(
+            f"{name!r} was registered with a {type(deblender).__name__}, expected a function that takes images, "
+            "shape (n, ny, nx), and returns a table with flux_central and flux_companion."
+        )
+    _refuse_class(name, deblender)
+    _REGISTERED[name] = deblender
+    return deblender
+
+
+def registered() -> tuple[str, ...]:
+    """The names that `measure` knows.
+
+    Returns
+    -------
+    tuple of str
+        SEP, the Sersic fit, the weights that come with the package, and what `register` was given.
+    """
+    return tuple(dict.fromkeys([*_built_in(), *_REGISTERED]))
+
+
+def _built_in():
+    from .weights import shipped
+
+    return *_CLASSICAL, *shipped()
+
+
+def _refuse_class(label, deblender):
+    if inspect.isclass(deblender):
+        raise ValueError(
+            f"the method {label!r} is the class {deblender.__name__}, expected what measures images when it is called: "
+            f"make one, as in {deblender.__name__}()."
+        )
+
+
+def measure(
+    images: np.ndarray, methods: Iterable[str] | Mapping[str, str | Callable], truth: Table | None = None
+) -> dict[str, Table]:
+    """Put several methods to the same blends.
+
+    Parameters
+    ----------
+    images : array of float, shape (n, ny, nx), e-/s
+    methods : sequence of str, or mapping of str to str or callable
+        Names from `registered`; or under labels of your own such names and deblenders. A function of yours gets a copy
+        of the images and may change it.
+    truth : astropy.table.Table, optional
+        The blends' recipes, for the deblenders that take them: `SEP` and the Sersic fit then know both positions, and a
+        function with a parameter `truth` is given them, unless `functools.partial` has set it. With it every table is
+        checked as by `blendkit.metrics.check_predictions`, but that a method may have found nothing.
+
+    Returns
+    -------
+    dict of str to astropy.table.Table
+        What each method gave, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called on two
+        blends before, since its first call compiles.
+
+    Raises
+    ------
+    ValueError
+        Where there is no method, a name or label is none, a method is a class or needs the `truth` that is not there, a
+        method's answer is no table of fluxes for these blends, or `truth` is not theirs.
+    RuntimeError
+        Where a method fails; the message names it. Nothing is kept of those before it.
+    """
+    images = check_images(images)
+    if truth is not None and len(truth) != len(images):
+        raise ValueError(_OTHER_LENGTH.format(images=len(images), truth=len(truth)))
+    tables = {}
+    for label, (deblender, arguments) in _chosen(methods, truth).items():
+        try:
+            if isinstance(deblender, Network):
+                deblender(images[:2])
+            given = images if isinstance(deblender, Network | SEP) else images.copy()
+            start = time.perf_counter()
+            answer = deblender(given, **arguments)
+            seconds = time.perf_counter() - start
+        except Exception as error:
+            raise RuntimeError(f"the method {label!r} failed with {type(error).__name__}: {error}") from error
+        tables[label] = checked(label, answer, len(images), truth)
+        tables[label].meta["seconds_per_blend"] = seconds / len(images) if len(images) else np.nan
+    return tables
+
+
+def _chosen(methods, truth):
+    """Under each label the deblender and what it takes beside the images, before any of them is called."""
+    if not isinstance(methods, Mapping):
+        names = list(methods) if isinstance(methods, Iterable) and not isinstance(methods, str) else [None]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"methods = {methods!r} was given, expected names: give a list such as ['SEP', 'sersic'], or "
+                "{label: function} for functions of your own."
+            )
+        methods = {name: name for name in names}
+    if not methods:
+        raise ValueError(f"no method was given, expected at least one: choose among {', '.join(registered())}.")
+    for label, method in methods.items():
+        if not isinstance(label, str):
+            raise ValueError(f"a method is called {label!r}, expected a text: give for example {str(label)!r}.")
+        _refuse_class(label, method)
+    deblenders = {label: method if callable(method) else by_name(method, truth) for label, method in methods.items()}
+    return {label: (deblender, _with_truth(label, deblender, truth)) for label, deblender in deblenders.items()}
+
+
+def check_name(name: str) -> None:
+    """Refuse a method that `registered` does not know.
+
+    Parameters
+    ----------
+    name : str
+
+    Raises
+    ------
+    ValueError
+        Where there is no such method; the message names the closest.
+    """
+    if not isinstance(name, str) or name not in registered():
+        raise ValueError(f"there is no method {name!r}, expected {_closest(name)}, or a function under a label.")
+
+
+def by_name(name: str, truth: Table | None = None) -> Callable:
+    """The deblender of a name in `registered`, which for a network loads its weights.
+
+    Parameters
+    ----------
+    name : str
+    truth : astropy.table.Table, optional
+        The blends' recipes, for `SEP` and the Sersic fit.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    ValueError
+        Where there is no such method.
+    """
+    from .weights import shipped
+
+    check_name(name)
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name in shipped():
+        return Network(name)
+    return {"SEP": SEP, "sersic": __getattr__("Sersic")}[name](truth=truth)
+
+
+def _closest(name):
+    from difflib import get_close_matches
+
+    known = {known.lower(): known for known in registered()}
+    near = get_close_matches(str(name).lower(), known, n=3, cutoff=0.5) or list(known)
+    return "one of " + ", ".join(repr(known[key]) for key in near) if len(near) > 1 else repr(known[near[0]])
+
+
+def _with_truth(label, deblender, truth):
+    """The keyword `truth`, for a deblender that has such a parameter and no value of its own to keep."""
+    if isinstance(deblender, partial) and "truth" in deblender.keywords:
+        return {}
+    try:
+        parameter = inspect.signature(deblender).parameters.get("truth")
+    except (TypeError, ValueError):  # a built-in without a signature
+        return {}
+    if parameter is None:
+        return {}
+    if truth is not None:
+        return {"truth": truth}
+    if parameter.default is parameter.empty:
+        raise ValueError(f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.")
+    return {}
+
+
+def checked(label: str, answer: Table | Mapping, n: int, truth: Table | None = None) -> Table:
+    """A method's answer as a table of its own.
+
+    Parameters
+    ----------
+    label : str
+        What messages call the method.
+    answer : astropy.table.Table or mapping of str to array
+    n : int
+        Number of blends.
+    truth : astropy.table.Table, optional
+        Their recipes: with them the answer's ids are compared, and a network trained on these galaxies is refused.
+
+    Returns
+    -------
+    astropy.table.Table
+        With a ``meta`` of its own; the columns are not copied.
+
+    Raises
+    ------
+    ValueError
+        Where the answer is no table of fluxes for these blends; see `blendkit.metrics.check_predictions`. A method may
+        have found nothing, and there may be no blends.
+    """
+    from astropy.table import Table
+
+    from .metrics import _check_columns, _same_ids, check_unseen
+
+    if not isinstance(answer, Table | Mapping):
+        raise ValueError(
+            f"the method {label!r} returned a {type(answer).__name__}, expected a table, or a dict of arrays, with "
+            "flux_central and flux_companion."
+        )
+    meta = dict(getattr(answer, "meta", {}))
+    try:
+        table = Table(answer, copy=False)
+    except Exception as error:
+        raise ValueError(
+            f"the method {label!r} returned a dict that is no table ({error}), expected arrays of one length: "
+            "give one number per blend, NaN where nothing was found."
+        ) from error
+    table.meta = meta
+    name = f"The predictions of {label!r}"
+    _check_columns(range(n), table, name)
+    if truth is not None:
+        _same_ids(truth, table, name)
+        check_unseen(truth, table, name)
+    return table
 
 
 def match_positions(found: Detections, centre: tuple[int, int], dx: int, dy: int, r_central: float) -> tuple[int, int]:
@@ -310,7 +593,19 @@ def match_pixels(found: Detections, centre: tuple[int, int]) -> tuple[int, int]:
 
 
 def case_of(central: int, companion: int, n_detected: int) -> str:
-    """The detection case of a matched stamp, in the words of `blendkit.metrics.CASES`."""
+    """The detection case of a matched stamp.
+
+    Parameters
+    ----------
+    central, companion : int
+        As from `match_positions` and `match_pixels`.
+    n_detected : int
+
+    Returns
+    -------
+    str
+        One of `blendkit.metrics.CASES`.
+    """
     if n_detected > 2:
         return "more"
     return {(True, True): "both", (True, False): "only central", (False, True): "only companion"}.get(
@@ -318,8 +613,54 @@ def case_of(central: int, companion: int, n_detected: int) -> str:
     )
 
 
+def true_positions(images: np.ndarray, truth: Table | None) -> tuple[list, str]:
+    """What a deblender may know of the positions in each blend, and the sentence for ``meta["matching"]``.
+
+    Parameters
+    ----------
+    images : array, shape (n, ny, nx)
+    truth : astropy.table.Table or None
+        The blends' recipes, or None where only the pixels are to be used.
+
+    Returns
+    -------
+    positions : list
+        For each blend (dx, dy, r_eff_central) as `match_positions` takes them, or None.
+    matching : str
+
+    Raises
+    ------
+    ValueError
+        Where `truth` lacks a column, or has another length than `images`.
+    """
+    if truth is None:
+        return [None] * len(images), PIXELS_ONLY
+    missing = [name for name in ("dx", "dy", "r_eff_central") if name not in truth.colnames]
+    if missing:
+        raise ValueError(f"truth lacks {', '.join(missing)}, expected the blends' table: give what draw_blends made.")
+    if len(truth) != len(images):
+        raise ValueError(_OTHER_LENGTH.format(images=len(images), truth=len(truth)))
+    positions = zip(*(np.asarray(truth[c]).tolist() for c in ("dx", "dy", "r_eff_central")), strict=True)
+    return list(positions), TRUE_POSITIONS
+
+
 def check_images(images) -> np.ndarray:
-    """A stack of stamps, or a ValueError that says what was given."""
+    """A stack of stamps, if it is one.
+
+    Parameters
+    ----------
+    images : array_like
+
+    Returns
+    -------
+    array of numbers, shape (n, ny, nx)
+        Not a copy where an array was given.
+
+    Raises
+    ------
+    ValueError
+        Anything else than numbers of this shape.
+    """
     images = np.asarray(images)
     if images.ndim != 3 or images.dtype.kind not in "fiu":
         raise ValueError(
@@ -334,21 +675,7 @@ def _tables(images, truth, kinds, masks, n_jobs):
 
     images = check_images(images)
     n, centre = len(images), (images.shape[1] // 2, images.shape[2] // 2)
-    if truth is None:
-        positions = [None] * n
-        matching = "pixels only: nearest the centre is the central galaxy, the brightest other one the companion"
-    else:
-        missing = [name for name in ("dx", "dy", "r_eff_central") if name not in truth.colnames]
-        if missing:
-            raise ValueError(
-                f"truth lacks {', '.join(missing)}, expected the blends' table: give what draw_blends made."
-            )
-        if len(truth) != n:
-            raise ValueError(
-                f"there are {n} images and {len(truth)} rows of truth, expected one each: give the same slice of both."
-            )
-        positions = list(zip(*(np.asarray(truth[c]).tolist() for c in ("dx", "dy", "r_eff_central")), strict=True))
-        matching = "true positions of both galaxies known (paper, section 3.3)"
+    positions, matching = true_positions(images, truth)
     work = [(image, centre, position, kinds, masks) for image, position in zip(images, positions, strict=True)]
     rows = map_stamps(_measure, work, n, n_jobs=1 if n <= SMALL_BATCH else n_jobs, desc="SEP")
     tables = {}

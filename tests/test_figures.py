@@ -24,7 +24,6 @@ from blendkit import figures, metrics
 matplotlib.use("Agg")
 
 ROOT = Path(__file__).resolve().parents[1]
-CATALOGUE = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
 NOISE, SIZE = 0.006, 96
 MATCHING = "true positions of both galaxies known (paper, section 3.3)"
 FEW_BLENDS = Table({"case": metrics.CASES, "share": [0.2] * 5, "share_err": [0.09] * 5})
@@ -94,24 +93,29 @@ def with_kept(report):
     return report
 
 
-def published():
-    """The paper's own predictions, all at zeropoint 25.96."""
-    if not CATALOGUE.exists():
-        pytest.skip(f"{CATALOGUE} is missing: get output_catalog.csv from github.com/aboucaud/coindeblend.")
-    t = Table.read(CATALOGUE)
-    case = np.array(["only central", "only companion", "both", "more"])[t["detection"]]
-    columns = {"central": t["g1_id"], "companion": t["g2_id"]}
-    fluxes = {"flux_central": t["g1_flux"], "flux_companion": t["g2_flux"]}
-    blends = Table(columns | fluxes, meta={"zeropoint": 25.96})
-    scale = {"b2f": 1, "b2m2f": 1, "sex": 10 ** (0.4 * (25.96 - 25.67))}
-    predictions = {
-        name: Table(
-            {f"flux_{g}": t[f"{k}_flux_{name}"] * by for g, k in (("central", "g1"), ("companion", "g2"))}
-            | {"case": case}
-        )
-        for name, by in scale.items()
-    }
-    return blends, predictions
+def six(predictions):
+    """As many methods as a figure must hold, with the names that they have in the notebooks."""
+    names = ("SEP", "blend2flux", "blend2mask2flux", "fractions", "sersic", "half the light each")
+    return dict(zip(names, list(predictions.values()) * 2, strict=True))
+
+
+def without_case(predictions):
+    pred = predictions["SEP Kron"].copy()
+    pred.remove_column("case")
+    return {"a method": pred}
+
+
+def nothing_of(blends):
+    return Table(dict.fromkeys(("flux_central", "flux_companion"), np.full(len(blends), np.nan)))
+
+
+def with_errors(blends):
+    """Predictions with errors, as the network gives them."""
+    pred = fabricate_predictions(blends, 7, matching="pixels only")
+    for galaxy in ("central", "companion"):
+        pred[f"flux_{galaxy}_err"] = 0.1 * blends[f"flux_{galaxy}"]
+    pred.remove_column("case")
+    return pred
 
 
 DRAW = {
@@ -135,6 +139,25 @@ DRAW = {
     "split, few blends": lambda s, c, b, p: figures.detection_split({"few": FEW_BLENDS, "fewer": FEW_BLENDS[:3]}),
     "kinds": lambda s, c, b, p: figures.flux_kinds(b, p),
     "kinds, one": lambda s, c, b, p: figures.flux_kinds(b, {"SEP": p["SEP Kron"]}),
+    "magnitudes, six": lambda s, c, b, p: figures.recovered_magnitudes(b, six(p)),
+    "detection": lambda s, c, b, p: figures.recovered_by_detection(b, p),
+    "detection, one without cases": lambda s, c, b, p: figures.recovered_by_detection(b, without_case(p)),
+    "detection, five": lambda s, c, b, p: figures.recovered_by_detection(b, dict(list(six(p).items())[:5])),
+    "difference": lambda s, c, b, p: figures.errors_by_delta_mag(b, p),
+    "difference, one": lambda s, c, b, p: figures.errors_by_delta_mag(b, without_case(p)),
+    "difference, four": lambda s, c, b, p: figures.errors_by_delta_mag(b, dict(list(six(p).items())[:4])),
+    "difference, six": lambda s, c, b, p: figures.errors_by_delta_mag(b, six(p)),
+    "bins": lambda s, c, b, p: figures.median_and_scatter(b, p),
+    "bins of distance": lambda s, c, b, p: figures.median_and_scatter(b, six(p), "distance", "companion"),
+    "bins of separation": lambda s, c, b, p: figures.median_and_scatter(b, without_case(p), "separation"),
+    "types": lambda s, c, b, p: figures.by_morphology(b, p),
+    "types, one": lambda s, c, b, p: figures.by_morphology(b, without_case(p)),
+    "types, four": lambda s, c, b, p: figures.by_morphology(b, dict(list(six(p).items())[:4])),
+    "failures": lambda s, c, b, p: figures.failure_map(b, p),
+    "failures, one": lambda s, c, b, p: figures.failure_map(b, without_case(p), "outliers", "central"),
+    "failures, five": lambda s, c, b, p: figures.failure_map(b, dict(list(six(p).items())[:5])),
+    "calibration": lambda s, c, b, p: figures.calibration_curve(b, p | {"fractions": with_errors(b)}),
+    "calibration, six": lambda s, c, b, p: figures.calibration_curve(b, dict.fromkeys(six(p), with_errors(b))),
 }  # fmt: skip
 
 
@@ -168,6 +191,10 @@ def labels_off_the_scale(ax):
                 yield from (tick.label1, tick.label2)
 
 
+def caption(fig):
+    return " ".join(fig.get_supxlabel().split())
+
+
 def said(fig):
     return " ".join(" ".join(t.get_text() for t in texts_of(fig)).split())
 
@@ -177,6 +204,10 @@ def test_a_figure_belongs_to_nobody_and_says_what_to_see(figure):
     assert plt.get_fignums() == []
     assert figure.get_suptitle()
     assert figure.get_figwidth() <= 12
+
+
+def test_captions_have_two_lines_at_most(figure):
+    assert len(figure.get_supxlabel().splitlines()) <= 2
 
 
 def test_texts_are_legible_and_on_the_canvas(figure):
@@ -200,7 +231,10 @@ def test_scales_have_labels_with_units(figure):
             label = axis.get_label_text() or (ax.get_title() if ax not in figure.axes else "")
             numbers = [t for t in axis.get_ticklabels() if t.get_visible() and t.get_text()[-1:].isdigit()]
             if numbers:
-                assert any(unit in label for unit in ("mag)", "(%)", "(pixels)", "no unit)", "(e⁻/s)")), (name, label)
+                assert any(unit in label for unit in ("mag)", "(%)", "(pixels)", "no unit)", "points)", "(e⁻/s)")), (
+                    name,
+                    label,
+                )
 
 
 def test_pictures_have_a_scale_bar(figure):
@@ -222,7 +256,7 @@ def test_stretch_maps_flux_to_shades():
 def test_before_and_after_show_these_galaxies(sample, clean):
     fig = figures.stamps_before_after(sample, clean, ids=[105, 101])
     assert [ax.get_title().split("\n")[0] for ax in fig.axes[:2]] == ["galaxy 105", "galaxy 101"]
-    noise = figures._noise(sample)
+    noise = figures.base.sky_noise(sample)
     assert_array_equal(fig.axes[0].images[0].get_array(), figures.stretch(sample.images[5], noise))
     assert_array_equal(fig.axes[3].images[0].get_array(), figures.stretch(clean.images[1], noise))
     assert_allclose(noise, NOISE, rtol=0.03)
@@ -251,11 +285,11 @@ def test_neighbours_well_apart_are_shown_first(sample, clean):
     images = clean.images.copy()
     images[[2, 5], SIZE // 2, SIZE // 2 + 12] = 1  # replaced close to galaxies 102 and 105
     after = bk.Sample(images, clean.segmaps, clean.catalog)
-    chosen = figures._with_neighbours(sample, after, 3)
+    chosen = figures.samples._with_neighbours(sample, after, 3)
     assert not {102, 105} & set(chosen)
     assert (np.diff(chosen) > 0).all()
-    assert_array_equal(figures._with_neighbours(sample, after, 20), sample.catalog["id"])
-    assert len(figures._with_neighbours(sample, sample, 3)) == 3
+    assert_array_equal(figures.samples._with_neighbours(sample, after, 20), sample.catalog["id"])
+    assert len(figures.samples._with_neighbours(sample, sample, 3)) == 3
 
 
 def test_the_grid_shows_the_rendered_blends(clean):
@@ -264,7 +298,7 @@ def test_the_grid_shows_the_rendered_blends(clean):
     recipe = bk.make_blends(clean, 101, 104, [6, 12, 25] * 2, 0, np.repeat([-1.0, 1.5], 3))
     images = bk.render(clean, recipe, masks=False)[0]
     for ax, image in zip(fig.axes, images, strict=True):
-        assert_array_equal(ax.images[0].get_array(), figures.stretch(image, figures._noise(clean)))
+        assert_array_equal(ax.images[0].get_array(), figures.stretch(image, figures.base.sky_noise(clean)))
     assert fig.axes[1].get_title().startswith("12 px = 0.72″")
     assert fig.axes[3].get_ylabel().endswith("(dmag +1.5)")
     assert "Central: galaxy 101" in fig.get_supxlabel()
@@ -276,7 +310,7 @@ def test_parts_show_blend_galaxies_and_overlap(clean):
     recipe = bk.make_blends(clean, 100, 101, 8, 3, 1.0)
     fig = figures.blend_parts(clean, recipe)
     (image,), (mask,), (flux,) = bk.render(clean, recipe)
-    noise = figures._noise(clean)
+    noise = figures.base.sky_noise(clean)
     assert_array_equal(fig.axes[0].images[0].get_array(), figures.stretch(image, noise))
     for ax, part in zip(fig.axes[1:3], bk.blending.render_parts(clean, recipe)[0], strict=True):
         assert_array_equal(ax.images[0].get_array(), figures.stretch(part, noise))
@@ -303,7 +337,7 @@ def test_the_scale_bar_lies_where_the_picture_is_empty(clean, free):
     fig, ax = plt.subplots(figsize=(3, 3))
     plt.close(fig)
     ax.imshow(used, origin="lower")
-    figures._scale_bar(ax, clean, used)
+    figures.base.draw_scale_bar(ax, clean, used)
     (bar,) = fig.findobj(AnchoredSizeBar)
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
@@ -342,38 +376,51 @@ def test_panels_of_figure_5_say_what_the_metrics_say(blends, predictions):
             true = 25.96 - 2.5 * np.log10(blends[f"flux_{galaxy}"][counted])
             got = metrics.magnitude_scores(true, 25.96 - 2.5 * np.log10(flux))
             assert got["failed"] == 2
-            text = fig.axes[3 * row + column].texts[0].get_text().replace("−", "-").split("\n")
+            ax = fig.axes[3 * row + column]
+            assert ax.get_title().endswith(f"n {got['n']} of 60 (2 failed)")
+            text = ax.texts[0].get_text().replace("−", "-").split("\n")
             assert text == [
-                f"n {got['n']} of 60", "(2 failed)", f"bias {got['bias']:.3f} mag",
-                f"scatter {got['scatter']:.3f} mag", f"outliers {100 * got['outliers']:.2f} %",
-                f"MAPE (mag) {got['mape']:.2f} %",
+                f"bias {got['bias']:.3f} mag", f"scatter {got['scatter']:.3f} mag",
+                f"outliers {100 * got['outliers']:.2f} %", f"MAPE (mag) {got['mape']:.2f} %",
             ]  # fmt: skip
-    assert MATCHING in " ".join(fig.get_supxlabel().split())
+            assert ax.texts[0].get_zorder() < ax.collections[0].get_zorder()  # the text hides no point
+    assert "Counted: both or only this galaxy found." in caption(fig)
 
 
 def test_without_cases_all_rows_count(blends, predictions):
     pred = predictions["SEP Kron"].copy()
     pred.remove_column("case")
     pred.meta.clear()
-    fig = figures.recovered_magnitudes(blends, {"mine": pred})
-    assert fig.axes[0].texts[0].get_text().startswith("n 58 of 60")
-    assert "Positions: not stated." in " ".join(fig.get_supxlabel().split())
+    fig = figures.recovered_magnitudes(blends, {"mine": pred}, title="Mine")
+    assert fig.axes[0].get_title() == "mine\nn 58 of 60 (2 failed)"
+    assert "Counted" not in caption(fig)
+    assert fig.get_suptitle() == "Mine"
 
 
-def test_figure_5_of_the_published_catalogue():
-    blends, predictions = published()
-    fig = figures.recovered_magnitudes(blends, predictions)
-    first = [ax.texts[0].get_text().split("\n")[0] for ax in fig.axes]
-    assert first == ["n 3,844 of 4,776"] * 3 + ["n 4,344 of 4,776"] * 3
+def test_few_galaxies_have_no_numbers(blends, predictions):
+    fig = figures.recovered_magnitudes(blends[:11], {"SEP": predictions["SEP Kron"][:11]})
+    for ax in fig.axes[:2]:  # two of eleven were not measured, and some do not count
+        assert int(ax.get_title().split()[2]) < 10
+        assert not ax.texts
+
+
+def test_figure_5_of_the_published_catalogue(published):
+    fig = figures.recovered_magnitudes(*published)
+    for row, n in enumerate(("3,844", "4,344")):
+        assert all(f"n {n} of 4,776" in ax.get_title() for ax in fig.axes[3 * row : 3 * row + 3])
     sextractor = fig.axes[5].texts[0].get_text()
-    assert sextractor.endswith("bias 0.002 mag\nscatter 0.710 mag\noutliers 16.23 %\nMAPE (mag) 1.97 %")
+    assert sextractor == "bias 0.002 mag\nscatter 0.710 mag\noutliers 16.23 %\nMAPE (mag) 1.97 %"
+    assert caption(fig).endswith("Told both positions: SExtractor.")
 
 
-def test_methods_matched_differently_are_told_apart(blends, predictions):
-    first, second = (p.copy() for p in list(predictions.values())[:2])
+def test_who_was_told_the_positions_is_said_only_where_methods_differ(blends, predictions):
+    first, second, third = (p.copy() for p in predictions.values())
     second.meta["matching"] = "pixels only"
-    fig = figures.flux_kinds(blends, {"A": first, "B": second})
-    assert f"Positions: A: {MATCHING}; B: pixels only." in " ".join(fig.get_supxlabel().split())
+    third.meta.clear()
+    fig = figures.flux_kinds(blends, {"A": first, "B": second, "C": third})
+    assert caption(fig).endswith("Told both positions: A.")
+    for alike in ({"A": first}, {"B": second, "C": third}):
+        assert "positions" not in caption(figures.flux_kinds(blends, alike))
 
 
 def test_kinds_say_what_the_metrics_say(blends, predictions):
@@ -397,21 +444,26 @@ def test_bars_are_the_shares(blends, predictions):
     assert [text.get_text() for text in fig.legends[0].get_texts()] == list(metrics.CASES)
 
 
-def test_numbers_keep_clear_of_bars_that_end_nearby(blends):
-    fig = figures.detection_split({"few": FEW_BLENDS, "fewer": FEW_BLENDS[:3]})
+def test_numbers_lie_inside_their_bars_or_clear_of_all():
+    shares = Table({"case": metrics.CASES, "share": [0.5, 0.16, 0.14, 0.12, 0.08], "share_err": [0.09] * 5})
+    fig = figures.detection_split({"several": shares})
     texts_of(fig)
     (ax,) = fig.axes
     assert ax.get_xlim() == (0, 100)
-    below = ax.texts[0].get_text().replace("\xa0", " ")
-    assert all(f"{case} 20.0 ± 9.0 %" in below for case in metrics.CASES)
-    for text in (t for t in ax.texts if t.get_text()):
-        box = text.get_window_extent(fig.canvas.get_renderer())
-        assert not any(box.overlaps(bar.get_window_extent()) for bar in ax.patches)
+    assert not ax.lines  # no error bars: the errors stand beside the numbers
+    bars = [bar.get_window_extent() for bar in ax.patches]
+    *inside, below = (text.get_window_extent(fig.canvas.get_renderer()) for text in ax.texts)
+    for box, bar in zip(inside, bars, strict=False):
+        assert bar.xmin < box.xmin
+        assert box.xmax < bar.xmax
+    assert not any(below.overlaps(bar) for bar in bars)
+    for case in metrics.CASES[len(inside) :]:
+        assert case in ax.texts[-1].get_text().replace("\xa0", " ")
 
 
 @pytest.mark.parametrize("case", ["both", "none"])
-def test_all_failed_is_drawn(blends, predictions, case):
-    nothing = Table({"flux_central": np.full(60, np.nan), "flux_companion": np.full(60, np.nan)})
+def test_a_galaxy_that_was_never_measured_is_drawn(blends, predictions, case):
+    nothing = Table({"flux_central": blends["flux_central"], "flux_companion": np.full(60, np.nan)})
     nothing["case"] = case
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -420,7 +472,7 @@ def test_all_failed_is_drawn(blends, predictions, case):
             kinds = figures.flux_kinds(blends, methods)
             for fig in (magnitudes, kinds):
                 assert "nan" not in said(fig)
-            assert magnitudes.axes[-1].texts[0].get_text() == "n 0 of 60" + "\n(60 failed)" * (case == "both")
+            assert magnitudes.axes[-1].get_title().endswith("n 0 of 60" + " (60 failed)" * (case == "both"))
             assert kinds.axes[-1].texts[-1].get_text() == "n 0 (60 failed)"
 
 
@@ -442,6 +494,7 @@ def test_all_failed_is_drawn(blends, predictions, case):
         (lambda s, c, b, p: figures.recovered_magnitudes(b, {}), "no prediction to draw"),
         (lambda s, c, b, p: figures.recovered_magnitudes(b, {"A": p["SEP Kron"][:5]}), "'A' have 5 rows for 60"),
         (lambda s, c, b, p: figures.flux_kinds(b, {"A": b["dx", "dy"]}), "'A' have no column flux_central"),
+        (lambda s, c, b, p: figures.flux_kinds(b, {"A": nothing_of(b)}), "'A' measured nothing"),
         (lambda s, c, b, p: figures.detection_split({}), "no split to draw"),
         (lambda s, c, b, p: figures.detection_split({"A": b}), "The shares of 'A' have no column case"),
     ],
@@ -593,3 +646,26 @@ def test_what_cannot_be_drawn_of_training_is_one_clear_sentence(draw, sentence, 
     with pytest.raises(ValueError, match=sentence):
         draw(clean, blends, networks)
     assert plt.get_fignums() == []
+
+
+def test_detection_curve_shows_shares_and_guesses():
+    rng = np.random.default_rng(0)
+    n = 600
+    blends = Table({"distance": rng.uniform(0, 40, n), "delta_mag": rng.choice([-1.0, 0.2, 1.5], n)})
+    found = np.where(blends["distance"] > np.where(blends["delta_mag"] < 0, 20, 10), 2, 1)
+    table = figures.detection_shares(blends, found)
+    assert set(table["companion"]) == {"brighter", "alike", "fainter"}
+    assert table["n"].sum() == n
+    near, far = table["high"] <= 10, table["low"] >= 20.5
+    assert (table["two"][near] == 0).all()
+    assert (table["two"][far] == 1).all()
+    whole = figures.detection_shares(blends, found, bins=1)
+    bright = np.asarray(blends["delta_mag"]) == 1.5
+    assert whole["two"][0] == pytest.approx((found[bright] == 2).mean())
+    fig = figures.detection_curve(blends, found, {"brighter": 9, "fainter": 18})
+    stars = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "*"]
+    assert stars == [9, 18]
+    with pytest.raises(ValueError, match="'blue' were given, expected brighter, alike, fainter"):
+        figures.detection_curve(blends, found, {"blue": 9})
+    with pytest.raises(ValueError, match="one number for each blend"):
+        figures.detection_shares(blends, found[:5])
