@@ -301,12 +301,12 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     Returns
     -------
     dict of tensors of shape (n,)
-        `loss`, the sum of: the error of both fluxes' logarithms; the cross-entropy of the shares (`share`), each pixel
-        weighted by its part of either flux; half of the masks' binary cross-entropy and a fifth of their Dice loss
-        (`mask`); a tenth of the cross-entropy of the companion's place (`heat`); a twentieth of the Laplace likelihood
-        of the flux errors (`error`). Beside these: `mape_central` and `mape_companion` (%, equation 1), `iou`, `far`
-        (share of companions looked for more than 3.5 pixels off), `in1` and `in2` (share of fluxes within one and two
-        of the predicted errors, before `calibrate`).
+        `loss`, the sum of: three times the error of both fluxes' logarithms; the cross-entropy of the shares (`share`),
+        each pixel weighted by its part of either flux; half of the masks' binary cross-entropy and a fifth of their
+        Dice loss (`mask`); a tenth of the cross-entropy of the companion's place (`heat`); a twentieth of the Laplace
+        likelihood of the flux errors (`error`). Beside these: `mape_central` and `mape_companion` (%, equation 1),
+        `iou`, `far` (share of companions looked for more than 3.5 pixels off), `in1` and `in2` (share of fluxes within
+        one and two of the predicted errors, before `calibrate`).
     """
     ny, nx = shape = network.input_shape[1:3]
     image = blend["image"]
@@ -353,7 +353,7 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     dice = 1 - (2 * ops.sum(sigmoid * masks, axis=(1, 2, 3)) + 1) / (ops.sum(sigmoid + masks, axis=(1, 2, 3)) + 1)
     mask_loss = bce + 0.2 * ops.mean(dice, axis=-1)
 
-    loss = flux_loss + share_loss + 0.5 * mask_loss + 0.05 * error_loss + 0.1 * heat_loss
+    loss = 3 * flux_loss + share_loss + 0.5 * mask_loss + 0.05 * error_loss + 0.1 * heat_loss
     percent = 100 * ops.abs(out["fluxes"] / fluxes - 1)
     miss = ops.sqrt(ops.cast(ops.sum((Peak()(heat) - true) ** 2, axis=-1), "float32"))
     hit = ops.cast(m > 0, "float32")

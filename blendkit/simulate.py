@@ -55,6 +55,7 @@ _POPULATIONS = {
     "sphd": _Population(0.38, 20.75, 1.08, (18.0, 23.0), 5.26, -0.104, 0.171, (1.6, 49.0)),
     "irr": _Population(0.22, 21.9, 0.7, (19.3, 23.0), 8.84, -0.082, 0.184, (2.0, 41.0)),
 }
+_SMALLEST = 1.1  # pixels, of half-light radii where `smaller` shrinks them
 _FAINTEST_MEAN_SB = 30.7  # mag per pixel within r_eff: the survey misses what is fainter
 
 _NEIGHBOUR_SHARES = (0.10, 0.40, 0.17, 0.33)  # of MORPHOLOGIES among faint field galaxies
@@ -451,8 +452,8 @@ class _Galaxy(NamedTuple):
     z: float
 
 
-def _draw_galaxy(rng: np.random.Generator, deeper: float = 0.0) -> _Galaxy:
-    """Type, magnitude, size and redshift of a galaxy in a survey that goes `deeper` by so many magnitudes."""
+def _draw_galaxy(rng: np.random.Generator, deeper: float = 0.0, smaller: float = 1.0) -> _Galaxy:
+    """Type, magnitude, size and redshift of a galaxy; see `simulate` for `deeper` and `smaller`."""
     kind = str(rng.choice(MORPHOLOGIES, p=[_POPULATIONS[m].share for m in MORPHOLOGIES]))
     population = _POPULATIONS[kind]
     bright, faint = population.mag_range
@@ -461,14 +462,20 @@ def _draw_galaxy(rng: np.random.Generator, deeper: float = 0.0) -> _Galaxy:
     shape, scale = (excess / population.mag_sd) ** 2, population.mag_sd**2 / excess
     mag = _bounded(lambda: faint - rng.gamma(shape, scale), bright, faint)
     z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
-    return _Galaxy(kind, mag, _draw_size(rng, population, mag), 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share)))
+    r_eff = _draw_size(rng, population, mag)
+    z = 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share))
+    if smaller > 1:
+        r_eff = max(r_eff * smaller ** -rng.random(), min(r_eff, _SMALLEST))
+    return _Galaxy(kind, mag, r_eff, z)
 
 
-def _simulate_one(seed: int, index: int, neighbours: bool, deeper: float) -> tuple[np.ndarray, np.ndarray, dict]:
+def _simulate_one(
+    seed: int, index: int, neighbours: bool, deeper: float, smaller: float
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Galaxy `index` of a seed: image (SIZE, SIZE) float32, segments (SIZE, SIZE) uint8, catalogue row."""
     streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(5)
     rng, rng_neighbours, rng_bad, rng_labels, rng_noise = map(np.random.default_rng, streams)
-    kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng, deeper)
+    kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng, deeper, smaller)
     x, y = CENTER + rng.uniform(-0.5, 0.5, 2)
     central = _DRAW[kind](rng, _flux(mag), r_eff, x, y)
 
@@ -512,6 +519,7 @@ def simulate(
     *,
     neighbours: bool = True,
     deeper: float = 0.0,
+    smaller: float = 1.0,
     n_jobs: int | None = None,
     progress: bool = True,
 ) -> Sample:
@@ -531,6 +539,9 @@ def simulate(
     deeper : float
         How many magnitudes fainter than the paper's sample, cut at AB 23, the limit is; a network that was trained on
         a deeper sample does not meet the faintest galaxies unprepared.
+    smaller : float
+        Radii are divided by a factor drawn for each galaxy between 1 and this, uniformly in its logarithm, though not
+        below 1.1 pixels: other surveys find more compact galaxies than the paper's.
     n_jobs : int, optional
         Number of processes; by default one per core.
     progress : bool
@@ -566,13 +577,15 @@ def simulate(
         raise ValueError(
             f"deeper = {deeper} was given, expected 0 to 3 magnitudes: the population is not known beyond."
         )
+    if not 1 <= smaller <= 5:
+        raise ValueError(f"smaller = {smaller} was given, expected a factor from 1 to 5.")
     n_jobs = joblib.cpu_count() if n_jobs is None else _integer("n_jobs", n_jobs, 1, 1024)
 
     images = np.empty((n, SIZE, SIZE), np.float32)
     segmaps = np.empty((n, SIZE, SIZE), np.uint8)
     rows = []
     jobs = joblib.Parallel(n_jobs=min(n_jobs, n), return_as="generator")
-    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours, deeper) for index in range(n))
+    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours, deeper, smaller) for index in range(n))
     silent = None if progress else True  # None: silent where nobody watches, in logs and headless notebooks
     for i, stamp in enumerate(tqdm(stamps, total=n, desc="simulating", unit="galaxy", disable=silent)):
         images[i], segmaps[i], row = stamp
@@ -581,6 +594,7 @@ def simulate(
         f"synthetic, seed {seed}"
         + ("" if neighbours else ", no neighbours")
         + (f", {deeper} mag deeper" if deeper else "")
+        + (f", up to {smaller} times smaller" if smaller > 1 else "")
     )
     return Sample(images, segmaps, Table(rows=rows), zeropoint=ZEROPOINT, pixel_scale=PIXEL_SCALE, name=name)
 

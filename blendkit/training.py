@@ -12,7 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ PLANS = {
         "blend2mask2flux": Plan(
             {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4
         ),
-        "fractions": Plan({"width": 48}, 4096, 512, 18, rate=3e-3, schedule="cosine", xla=True),
+        "fractions": Plan({"width": 48}, 4096, 512, 16, rate=3e-3, schedule="cosine", xla=True),
     },
     "paper": {
         "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),
@@ -338,7 +338,8 @@ def train(
     name = f"{model_name}-finetuned" if fine_tuned else model_name
     job = _Job(name, model_name, profile, int(seed), plan, train, valid, out, asked, network, card)
     try:
-        _run_epochs(job, state, progress or _report(name, plan))
+        with nullcontext(progress) if progress else _reporting(name, plan) as report:
+            _run_epochs(job, state, report)
     except KeyboardInterrupt:
         print(f"{name}: stopped after epoch {state.epoch}; the same call goes on from there.", flush=True)
         raise
@@ -731,13 +732,39 @@ def _not_a_number(job, epoch, rate, losses):
     )
 
 
-def _report(name, plan):
-    """A live learning curve in a notebook that somebody looks at, a plain line per epoch elsewhere."""
+def _looked_at():
+    """Whether this runs in a notebook that somebody looks at."""
     from .widgets.errors import FILE_VARIABLE
 
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    live = hasattr(shell, "kernel") and FILE_VARIABLE not in os.environ
-    return _Curve() if live else lambda history: print(_line(name, plan, history), flush=True)
+    return hasattr(shell, "kernel") and FILE_VARIABLE not in os.environ
+
+
+@contextmanager
+def _reporting(name, plan):
+    """A live learning curve in a notebook, a plain line per epoch elsewhere."""
+    if not _looked_at():
+        yield lambda history: print(_line(name, plan, history), flush=True)
+        return
+
+    from IPython.display import display
+
+    from .widgets.curve import LearningCurve
+
+    curve = LearningCurve(name=name, epochs=plan.epochs)
+    shown = []
+
+    def show(history):
+        curve.show(history)
+        if not shown:
+            shown.append(display(curve, display_id=True))
+
+    try:
+        yield show
+        curve.epochs = len(curve.history["epoch"]) if shown else 0  # also where it stopped early
+    finally:
+        for place in shown:
+            place.update(curve)  # its picture, which stays in the notebook, is that of all epochs
 
 
 def _line(name, plan, history):
@@ -746,21 +773,3 @@ def _line(name, plan, history):
         f"{name}: epoch {last['epoch']} of {plan.epochs}, loss {last['loss']:.4g}, validation {last['val_loss']:.4g}, "
         f"learning rate {last['learning_rate']:.1e}, {last['seconds']:.0f} s, {last['images_per_second']:.0f} images/s"
     )
-
-
-class _Curve:
-    """One figure in a notebook, drawn anew after each epoch."""
-
-    def __init__(self):
-        self.handle = None
-
-    def __call__(self, history):
-        from IPython.display import display
-
-        from . import figures
-
-        figure = figures.learning_curve(history)
-        if self.handle is None:
-            self.handle = display(figure, display_id=True)
-        else:
-            self.handle.update(figure)

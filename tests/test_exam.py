@@ -38,7 +38,8 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(exam, "simulate", lambda n, seed, **_: galaxies(seed))
     monkeypatch.setattr(exam, "clean", lambda sample: sample)
     plans = {name: dataclasses.replace(plan, epochs=1) for name, plan in TINY.items()}
-    plans |= dict.fromkeys(("fractions-shipped", "finetune"), plans["fractions"])
+    plans |= {f"{name}-shipped": plans[name] for name in ("unet", "blend2mask2flux", "fractions")}
+    plans["finetune"] = plans["fractions"]
     return Exam(tmp_path / "real", tmp_path / "out", tmp_path / "home", "quick", plans, galaxies=12,
                 seeds=TRAIN_SEEDS[:3], blends=24, turned=8, folds=2)  # fmt: skip
 
@@ -122,8 +123,9 @@ class TestWhoSeesWhat:
         exam.train_tutorial(small)
         exam.train_shipped(small)
         exam.fine_tune(small)
-        assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "fractions", "fractions-shipped", "finetune-1",
-                              "finetune-2", "fractions-finetuned"]  # fmt: skip
+        assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "fractions", "unet-shipped",
+                              "blend2mask2flux-shipped", "fractions-shipped", "finetune-1", "finetune-2",
+                              "fractions-finetuned"]  # fmt: skip
         real = exam.real_galaxies(small)
         seeds = {}
         for run, (_, train, valid, _, _) in runs.items():
@@ -131,7 +133,8 @@ class TestWhoSeesWhat:
             seeds[run] = {(i - 1) // 100_000 for i in train | valid}
             assert seeds[run] - {0} == set(exam.seeds_of(small, run)) or run.startswith(("fine", "fractions-fine"))
         assert seeds["unet"] == {TRAIN_SEEDS[0]}
-        assert seeds["fractions-shipped"] == set(TRAIN_SEEDS[:2])
+        for name in ("unet", "blend2mask2flux", "fractions"):
+            assert seeds[f"{name}-shipped"] == set(TRAIN_SEEDS[:2])
         assert seeds["fractions-finetuned"] == {0, TRAIN_SEEDS[2]}
         whole, held = runs["unet"], [part for _, part in exam.folds(small, real)]
         assert len(whole[1]) + len(whole[2]) == 10, "the tutorial's test galaxies stay unseen"
@@ -142,6 +145,7 @@ class TestWhoSeesWhat:
             assert plan is small.plans["finetune"]
         assert set(real.catalog["id"]) <= runs["fractions-finetuned"][1] | runs["fractions-finetuned"][2]
         assert runs["blend2mask2flux"][3] == small.out / "unet"
+        assert runs["blend2mask2flux-shipped"][3] == small.out / "unet-shipped"
 
     def test_the_command_knows_its_steps(self, tmp_path, monkeypatch, capsys):
         done = []
@@ -301,7 +305,7 @@ def test_from_training_to_the_page(small, monkeypatch):
         assert card["made_by"] == "python -m blendkit.exam real --profile quick"
         assert card["limits"]
         assert weights.readable(card)
-        seeds = {"fractions": TRAIN_SEEDS[:2], "fractions-finetuned": TRAIN_SEEDS[:3]}.get(name, TRAIN_SEEDS[:1])
+        seeds = {"blend2flux": TRAIN_SEEDS[:1], FINETUNED: TRAIN_SEEDS[:3]}.get(name, TRAIN_SEEDS[:2])
         assert tuple(card["seeds"]) == seeds
         real = SAMPLES[2 if name == FINETUNED else 1]
         central = {sample: card["accuracy"][sample]["central"] for sample in (SAMPLES[0], real)}

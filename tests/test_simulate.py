@@ -47,6 +47,26 @@ def test_population_is_that_of_candels(population, kind):
     assert np.corrcoef(mag, np.log(r_eff))[0, 1] < -0.1, "bright galaxies are larger"
 
 
+def test_deeper_and_smaller_change_only_what_they_say(population):
+    rng = np.random.default_rng(0)
+    broad = [_draw_galaxy(rng, deeper=1.5, smaller=3.0) for _ in range(3000)]
+    kinds = [
+        [np.array([(g.mag, g.r_eff) for g in side if g.morphology == kind]).T for side in (population, broad)]
+        for kind in CANDELS
+    ]
+    for (mag, size), (fainter, smaller) in kinds:
+        assert mag.max() + 0.3 < fainter.max() <= mag.max() + 1.6
+        assert 0.4 * np.median(size) < np.median(smaller) < 0.7 * np.median(size)
+        assert smaller.min() >= 1.0
+    shares = [len(now[0]) / 3000 - len(before[0]) / 6000 for before, now in kinds]
+    assert np.abs(shares).max() < 0.04
+
+    plain, compact = simulate(4, seed=5, progress=False), simulate(4, seed=5, smaller=3.0, progress=False)
+    assert list(plain.catalog["mag"]) == list(compact.catalog["mag"])
+    assert (compact.catalog["r_eff"] < plain.catalog["r_eff"]).all()
+    assert "3.0 times smaller" in compact.name
+
+
 def test_redshifts(population):
     z = np.array([g.z for g in population])
     assert 0 < z.min() < z.max() < 1.5
@@ -190,6 +210,18 @@ def test_undetected_contributor_has_no_label():
 def test_bad_arguments(arguments, named):
     with pytest.raises(ValueError, match=f"^{named} was given, expected an integer from"):
         simulate(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"deeper": 4}, "deeper = 4 was given, expected 0 to 3"),
+        ({"smaller": 0.5}, "smaller = 0.5 was given, expected a"),
+    ],
+)
+def test_bad_populations(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(2, **arguments)
 
 
 def test_import_is_light():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -643,26 +644,24 @@ class TestWhatIsWritten:
         assert losses[1] < losses[0]
         assert keras.config.dtype_policy().name == policy
 
-    def test_live_curve_in_a_notebook(self, monkeypatch):
-        """One figure, shown once and then replaced."""
+    def test_live_curve_in_a_notebook(self, tmp_path, monkeypatch):
+        """One widget, displayed once; in the end its picture is that of all epochs."""
         import IPython.display
 
         shown = []
 
-        class Handle:
-            def update(self, figure):
-                shown.append(("updated", figure))
+        def keep(curve):
+            shown.append((len(curve.history["epoch"]), curve._repr_mimebundle_()[0]["image/png"]))
 
-        def display(figure, display_id):
-            shown.append(("shown", figure))
-            return Handle()
+        def display(curve, display_id):
+            keep(curve)
+            return types.SimpleNamespace(update=keep)
 
+        monkeypatch.setattr(training, "_looked_at", lambda: True)
         monkeypatch.setattr(IPython.display, "display", display)
-        curve = training._Curve()
-        for n in (1, 2):
-            curve({"epoch": [1, 2][:n], "loss": [2.0, 1.0][:n], "val_loss": [3.0, 2.0][:n]})
-        assert [how for how, _ in shown] == ["shown", "updated"]
-        assert [len(figure.axes[0].lines[0].get_xdata()) for _, figure in shown] == [1, 2]
+        train_here("blend2flux", tmp_path, 3)
+        assert [n for n, _ in shown] == [1, 3]
+        assert shown[0][1] != shown[1][1]
 
 
 def test_what_started_a_run_is_not_forgotten(make_sample, tmp_path):
