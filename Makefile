@@ -28,7 +28,7 @@ tutorial: $(READY)
 lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clean_the_sample.ipynb
 
 test: $(READY)
 	@$(BIN)/ruff check .

@@ -16,12 +16,12 @@ import re
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 from .download import CANDELS_FILES, DownloadError, fetch_candels
 from .preflight import PROFILES
 from .widgets.errors import FILE_VARIABLE, captured_errors, report
+from .widgets.export import export_html
 
 ROOT = Path(__file__).resolve().parents[1]
 SCOREBOARD = "scoreboard.txt"  # by notebook 04
@@ -31,13 +31,6 @@ _INJECTED = "blendkit-injected"
 _FIRST = "import blendkit.widgets.errors as _blendkit_errors\n_blendkit_errors.watch()"
 _LAST = "await _blendkit_errors.drive()"
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-_PICTURE_ONLY = "A picture of the live widget: open the notebook in JupyterLab to use it."
-_NO_PICTURE = "A live widget: open the notebook in JupyterLab to use it."
-# nbconvert's own page loads require.js and MathJax from the network, whether needed or not
-_OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
-    f"{{%- block html_head_js{part} -%}}{{%- endblock -%}}" for part in ("", "_mathjax", "_mermaidjs")
-)
 
 
 class NotebookError(RuntimeError):
@@ -90,38 +83,6 @@ def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: di
     if problems or failure:
         raise NotebookError(report(_once(problems)) or str(failure)) from failure
     return out / path.name
-
-
-def to_html(notebook: str | os.PathLike) -> Path:
-    """Convert an executed notebook to a page beside it that needs no network.
-
-    Widgets appear as the pictures they leave. Formulas stay TeX: what draws them would have to be loaded.
-
-    Parameters
-    ----------
-    notebook : path
-
-    Returns
-    -------
-    pathlib.Path
-    """
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    notebook = Path(notebook)
-    quiet = logging.getLogger("blendkit.nbconvert")
-    quiet.setLevel(logging.ERROR)
-    pages = _without_live_widgets(nbformat.read(notebook, as_version=4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exporter = HTMLExporter(log=quiet, raw_template=_OFFLINE_PAGE)
-        page, _ = exporter.from_notebook_node(pages, {"metadata": {"name": notebook.stem}})
-    target = notebook.with_suffix(".html")
-    with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".converting-") as draft:
-        draft = Path(draft) / target.name
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, target)
-    return target
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -254,7 +215,7 @@ def _run_and_tell(path, results, parameters) -> bool:
     except NotebookError as failure:
         error = str(failure)
     if (results / path.name).is_file():
-        to_html(results / path.name)
+        export_html(results / path.name, results / f"{path.stem}.html")
     first, *more = error.splitlines() or ["ok"]
     verdict = f"failed: {first}" if error else first
     print(f"{time.monotonic() - start:.0f} s  {verdict}", flush=True)
@@ -273,17 +234,6 @@ def _with_watch(notebook):
 
 def _without_watch(notebook):
     notebook.cells = [cell for cell in notebook.cells if not _is_injected(cell)]
-    return notebook
-
-
-def _without_live_widgets(notebook):
-    """Leave each widget's picture, or a sentence where it has none: a page has no kernel, and perhaps no network."""
-    notebook.metadata.pop("widgets", None)
-    for data in (output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output):
-        if data.pop(_WIDGET_VIEW, None) is not None:
-            png = data.pop("image/png", "").strip()
-            picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else ""
-            data["text/html"] = f"{picture}<p><em>{_PICTURE_ONLY if png else _NO_PICTURE}</em></p>"
     return notebook
 
 

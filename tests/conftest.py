@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HST = ROOT.parent / "shared" / "data" / "hst-sample"
+CATALOGUE = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
 SKY = 0.006
 
 # Simulated galaxies go to a folder of this session; set here so that notebooks run by tests inherit it.
@@ -38,6 +39,20 @@ def hst(hst_folder):
 @pytest.fixture(scope="session")
 def hst_clean(hst):
     return bk.clean(hst)
+
+
+@pytest.fixture(scope="session")
+def published_csv():
+    """The paper's published catalogue."""
+    if not CATALOGUE.is_file():
+        pytest.skip("no output_catalog.csv: put the project's shared/data folder beside the checkout (../shared/data)")
+    return CATALOGUE
+
+
+@pytest.fixture(scope="session")
+def published(published_csv):
+    """The published catalogue as blends and predictions."""
+    return bk.load_published(published_csv)
 
 
 @pytest.fixture(scope="session")

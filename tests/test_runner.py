@@ -1,7 +1,6 @@
 """The notebook runner: a planted failure of each kind turns it red, each in its own notebook and kernel."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_notebook
 
 from blendkit import runner
 from blendkit.download import DownloadError
@@ -92,7 +91,7 @@ def test_planted_failure_turns_the_run_red(kind, tmp_path):
 def test_clean_notebook_stays_green(tmp_path):
     path = write(tmp_path / "good.ipynb", *GOOD)
     source = path.read_text()
-    done = runner.run_notebook(path, tmp_path / "out", {"SAMPLE": "mine", "SEED": 7, "RESULTS": "there"})
+    done = runner.run_notebook(path, tmp_path / "out", {"SAMPLE": "mine", "SEED": 7, "RESULTS": "there"}, timeout=120)
     assert done == tmp_path / "out" / "good.ipynb"
     assert f"mine 7 there {runner.ROOT} {sys.executable}" in text_of(done)
     assert "_blendkit_errors" not in done.read_text()
@@ -110,26 +109,6 @@ def test_errors_in_stored_widget_state_are_seen():
     state = {"x": {"model_name": "OutputModel", "state": {"outputs": [bad]}}, "y": {"state": {"value": 3}}}
     notebook = new_notebook(metadata={"widgets": {runner._WIDGET_STATE: {"state": state}}})
     assert [(e["type"], e["message"]) for e in runner._visible_errors(notebook)] == [("KeyError", "'mag'")]
-
-
-def test_page_shows_pictures_of_widgets_and_asks_for_no_network(tmp_path):
-    view = {runner._WIDGET_VIEW: {"model_id": "x", "version_major": 2, "version_minor": 0}, "text/plain": "VBox()"}
-    outputs = [new_output("display_data", view | {"image/png": "iVBORw0KGgo="}), new_output("display_data", view)]
-    cells = [new_markdown_cell("# [Zenodo](https://zenodo.org)"), new_code_cell("explorer", outputs=outputs)]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "n.ipynb")
-    page = runner.to_html(tmp_path / "n.ipynb").read_text()
-    picture = page.index("data:image/png;base64,iVBORw0KGgo=")
-    assert picture < page.index("A picture of the live widget: open the notebook in JupyterLab to use it.")
-    assert page.count("A live widget") == 1
-    assert page.count("A picture of") == 1
-    asked = re.findall(
-        r"<script|<link|<iframe|@import|\bsrc=(?![\"']?data:)|url\((?![\"']?data:)|mathjax|require\.js", page
-    )
-    assert not asked
-    assert 'href="https://zenodo.org"' in page
-    assert "VBox()" not in page
-    assert "html-manager" not in page
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["n.html", "n.ipynb"]
 
 
 def test_main_tells_a_line_for_each_notebook_and_the_scoreboard(tmp_path, capfd):

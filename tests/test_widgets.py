@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import ipywidgets as ipw
@@ -69,7 +70,8 @@ def fresh(monkeypatch):
 
 def view(explorer):
     """Everything that the explorer shows."""
-    return {name: widget.value for name, widget in explorer._pictures.items()} | {"answer": explorer.answer.value}
+    painted = {name: panel.painted(1.0).tobytes() for name, panel in explorer._panels().items()}
+    return painted | {"answer": explorer.answer.value, "pair": explorer.view.pair, "stamps": explorer.view.stamps}
 
 
 def drive():
@@ -100,7 +102,6 @@ def test_moving_a_slider_changes_pictures_recipe_and_answer(galaxies):
         assert after["blend"] != before["blend"]
         assert after["companion"] != before["companion"]
         assert after["central"] == before["central"]
-        assert bytes(after["blend"][:4]) == b"\x89PNG"
         row = explorer.recipe[0]
         assert [row["dx"], row["dy"], row["dmag"]] == [explorer.dx.value, explorer.dy.value, explorer.dmag.value]
         assert [row["central"], row["companion"]] == [explorer.central.value, explorer.companion.value]
@@ -112,18 +113,11 @@ def test_moving_a_slider_changes_pictures_recipe_and_answer(galaxies):
 def test_sep_answers_in_words_one_object_and_two(galaxies):
     explorer = bk.BlendExplorer(galaxies)
     explorer.dx.value, explorer.dy.value = 20, 0
-    assert "SEP sees two objects" in explorer.answer.value
+    assert "SEP sees two objects" in explorer.verdict.value
     assert "right within 2 %" in explorer.answer.value
     explorer.dx.value = 1
-    assert "SEP sees one object" in explorer.answer.value
+    assert "SEP sees one object" in explorer.verdict.value
     assert "not measured" in explorer.answer.value
-
-
-def test_resulting_magnitude_is_shown(galaxies):
-    explorer = bk.BlendExplorer(galaxies)
-    explorer.dmag.value = 1.0
-    flux = explorer.recipe["flux_companion"][0]
-    assert f"now {galaxies.zeropoint - 2.5 * np.log10(flux):.2f} mag" in explorer.magnitude.value
 
 
 def test_a_galaxy_with_itself_is_a_sentence_and_the_pictures_stay(galaxies):
@@ -134,6 +128,7 @@ def test_a_galaxy_with_itself_is_a_sentence_and_the_pictures_stay(galaxies):
     assert "choose two different ones" in explorer.message.value
     assert view(explorer) == before
     assert explorer.recipe is recipe
+    assert [str(explorer.central.value), str(explorer.companion.value)] == explorer.view.pair
     explorer.companion.value = next(i for _, i in explorer.companion.options if i != explorer.central.value)
     assert explorer.message.value == ""
     assert not errors.ERRORS
@@ -162,24 +157,210 @@ def test_every_control_has_a_description_and_a_tooltip(galaxies):
         assert control.tooltip
 
 
-def test_own_deblender_answers_beside_sep_and_its_failure_is_told(galaxies):
+def test_own_deblenders_answer_beside_sep_with_errors_and_a_failure_is_told(galaxies):
     def half(images):
+        images -= 1.0  # in place: the picture must not notice
         if half.broken:
             raise RuntimeError("no weights <b>")
-        return Table({"flux_central": [10.0], "flux_companion": [np.nan]})
+        return Table({
+            "flux_central": [10.0], "flux_companion": [np.nan], "flux_central_err": [1.0], "flux_companion_err": [1.0]
+        })  # fmt: skip
 
     half.broken = False
-    explorer = bk.BlendExplorer(galaxies, deblender=half)
+    explorer = bk.BlendExplorer(galaxies, half)
     assert ">half<" in explorer.answer.value
+    assert f"{galaxies.zeropoint - 2.5:.2f} ± 0.11 mag, Δmag" in explorer.answer.value
     half.broken = True
     explorer.dx.value = 3
-    assert "no weights &lt;b&gt;" in explorer.message.value
-    assert "SEP sees" in explorer.answer.value
+    assert "half does not answer: no weights &lt;b&gt;" in explorer.message.value
+    assert "SEP sees" in explorer.verdict.value
     assert ">half<" not in explorer.answer.value
     assert errors.ERRORS[0]["message"] == "no weights <b>"
     half.broken = False
     explorer.dx.value = 4
     assert explorer.message.value == ""
+    explorer.asked["half"].value = False
+    assert ">half<" not in explorer.answer.value
+    own = bk.BlendExplorer(galaxies, {"SEP": half})  # a name that the explorer uses itself
+    assert ">SEP<" in own.answer.value
+    assert "SEP sees" in own.verdict.value
+
+
+def test_methods_by_name_are_made_when_first_asked(galaxies, monkeypatch):
+    assert list(bk.BlendExplorer(galaxies).asked) == []  # of another size than those of the shipped network
+    monkeypatch.setattr(galaxies, "images", np.pad(galaxies.images, ((0, 0), (32, 32), (32, 32))))
+    monkeypatch.setattr(galaxies, "segmaps", np.pad(galaxies.segmaps, ((0, 0), (32, 32), (32, 32))))
+    monkeypatch.setattr(galaxies, "sky_stamps", np.zeros((2, 128, 128), np.float32))
+    made = []
+    answer = Table({"flux_central": [1.0], "flux_companion": [1.0]})
+    monkeypatch.setattr("blendkit.widgets.explorer.by_name", lambda name: made.append(name) or (lambda images: answer))
+    explorer = bk.BlendExplorer(galaxies)
+    assert list(explorer.asked) == ["fractions"]
+    assert made == []
+    explorer.asked["fractions"].value = True
+    explorer.dx.value = 3
+    assert made == ["fractions"]
+    assert ">fractions<" in explorer.answer.value
+    assert list(bk.BlendExplorer(galaxies, ["sersic"]).asked) == ["sersic"]
+    with pytest.raises(ValueError, match="there is no method 'fraction'"):
+        bk.BlendExplorer(galaxies, ["fraction"])
+
+
+def test_late_answers_are_dropped(galaxies):
+    answers = []
+
+    def slow(images):
+        answers.append(images.sum())
+        if len(answers) == 2:
+            time.sleep(0.4)
+        return Table({"flux_central": [10.0 ** len(answers)], "flux_companion": [1.0]})
+
+    def said():
+        return explorer.answer.value.partition(">slow<")[2].partition("</tr>")[0]
+
+    async def play():
+        explorer.dx.value = 3
+        await asyncio.sleep(0.2)  # now the second question is being answered
+        explorer.dx.value = 4
+        await asyncio.sleep(0.15)  # SEP does not wait for the others
+        assert explorer.view.found["at"][2] == 4
+        assert explorer.view.found["waiting"]
+        assert ">…<" in said()
+        await asyncio.sleep(0.5)
+        assert not explorer.view.found["waiting"]
+        assert f"{galaxies.zeropoint - 2.5 * 3:.2f} mag" in said()
+        explorer.dx.value = 5
+        explorer.dx.value = 6
+        await asyncio.sleep(0.15)
+
+    explorer = bk.BlendExplorer(galaxies, slow)
+    asyncio.run(play())
+    assert explorer.view.found["at"][2] == 6
+    assert len(answers) == 4  # nobody was asked about the shift that did not last
+    assert not errors.ERRORS
+
+
+def test_a_method_that_hangs_does_not_silence_sep(galaxies):
+    gate = threading.Event()
+
+    def hang(images):
+        if hang.hanging:
+            gate.wait(20)
+        return Table({"flux_central": [1.0], "flux_companion": [1.0]})
+
+    async def play():
+        hang.hanging = True
+        for dx in range(3, 9):
+            explorer.dx.value = dx
+            await asyncio.sleep(0.1)
+            assert explorer.view.found["at"][2] == dx
+        assert sum(thread.name == "blendkit: hang" for thread in threading.enumerate()) == 1
+        explorer.asked["hang"].value = False
+        await asyncio.sleep(0.1)
+        assert not explorer.view.found["waiting"]
+        gate.set()
+        await asyncio.sleep(0.1)
+
+    hang.hanging = False
+    explorer = bk.BlendExplorer(galaxies, [hang])
+    assert list(explorer.asked) == ["hang"]
+    asyncio.run(play())
+    assert not errors.ERRORS
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ({"flux_central": [np.inf], "flux_companion": [-1.0], "flux_central_err": [np.inf]}, ""),
+        ({"flux_central": [1.0], "flux_companion": [1.0], "masks": np.zeros((1, 3, 3, 2), bool)}, "masks of shape"),
+        (SystemExit("bye"), "odd does not answer: bye"),
+    ],
+)
+def test_odd_answers(galaxies, answer, sentence):
+    def odd(images):
+        if isinstance(answer, BaseException):
+            raise answer
+        return Table(answer)
+
+    explorer = bk.BlendExplorer(galaxies, {"odd": odd})
+    assert sentence in explorer.message.value
+    assert bool(sentence) == bool(errors.ERRORS)
+    assert "inf" not in explorer.answer.value
+    errors.ERRORS.clear()
+
+
+def test_ids_may_be_as_long_as_those_of_surveys(galaxies):
+    long = galaxies[:4]
+    long.catalog["id"] = np.arange(4) + 1234567890123456789
+    explorer = bk.BlendExplorer(long)
+    explorer.surprise.click()
+    assert explorer.view.pair == [str(explorer.recipe[name][0]) for name in ("central", "companion")]
+    assert not errors.ERRORS
+
+
+def test_surprise_where_no_two_galaxies_are_alike(galaxies):
+    two = galaxies[[0, 7]]
+    two.catalog["mag"] = [20.0, 25.0]
+    explorer = bk.BlendExplorer(two)
+    for _ in range(3):
+        explorer.surprise.click()
+    assert explorer.message.value == ""
+    assert not errors.ERRORS
+
+
+def test_the_line_names_the_readers_sample(galaxies, monkeypatch):
+    import IPython
+
+    shell = type("Shell", (), {"user_ns": {"_3": galaxies, "mine": galaxies}})
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    assert bk.BlendExplorer(galaxies).view.called == "mine"
+    assert bk.BlendExplorer(galaxies[:3]).view.called == "sample"
+
+
+def test_extra_noise_is_in_the_pixels_and_not_in_the_recipe(galaxies):
+    explorer = bk.BlendExplorer(galaxies)
+    clean = explorer.render()[0]
+    np.testing.assert_array_equal(clean, bk.render(galaxies, explorer.recipe)[0])
+    explorer.extra_noise.value = 2.0
+    more = explorer.render()[0] - clean
+    assert more.dtype == np.float32
+    assert more.std() == pytest.approx(2 * explorer.view.sigma, rel=0.1)
+
+
+def test_the_truth_hides_until_the_reader_has_guessed(galaxies):
+    explorer = bk.BlendExplorer(galaxies)
+    explorer.hide.value = True
+    assert "write down your guesses" in explorer.verdict.value
+    assert list(explorer._panels()) == ["blend"]
+    both = explorer.recipe["flux_central"][0] + explorer.recipe["flux_companion"][0]
+    assert f"together have {galaxies.zeropoint - 2.5 * np.log10(both):.2f} mag" in explorer.verdict.value
+    assert "mag" not in "".join(name for name, _ in explorer.central.options)
+    assert "mag" not in "".join(explorer.pickers[0].names)
+    assert explorer.view.found == {}
+    explorer.dx.value = 9
+    assert "SEP" not in explorer.verdict.value + explorer.answer.value
+    flux = explorer.recipe["flux_central"][0]
+    explorer.guesses[0].value = f"{galaxies.zeropoint - 2.5 * np.log10(flux):.3f}".replace(".", ",")
+    explorer.guesses[1].value = "bright"
+    explorer.hide.value = False
+    you = explorer.answer.value.partition(">you<")[2]
+    assert "right within 2 %" in you
+    assert "bright is no magnitude" in you
+    explorer.guesses[1].value = "-99"
+    assert "-99 is no magnitude" in explorer.answer.value
+    explorer.surprise.click()
+    assert [text.value for text in explorer.guesses] == ["", ""]
+    assert ">you<" not in explorer.answer.value
+    assert "mag" in explorer.central.options[0][0]
+
+
+def test_thumbnails_and_lists_choose_the_same(galaxies):
+    explorer = bk.BlendExplorer(galaxies)
+    free = next(k for k, i in enumerate(explorer._offered) if str(i) not in explorer.view.pair)
+    explorer.pickers[1].index = free
+    assert explorer.companion.value == explorer.recipe["companion"][0] == explorer._offered[free]
+    explorer.central.value = next(i for i in explorer._offered if i != explorer.companion.value)
+    assert explorer._offered[explorer.pickers[0].index] == explorer.central.value
 
 
 def test_page_without_kernel_gets_a_picture(galaxies, tmp_path):
@@ -228,7 +409,7 @@ def test_explorer_needs_two_different_galaxies_of_the_sample(galaxies, given, se
 def test_explorer_says_what_its_magnitudes_are(galaxies):
     explorer = bk.BlendExplorer(galaxies)
     assert explorer.dmag.description == "magnitude offset"
-    assert "positive = fainter" in explorer.magnitude.value
+    assert "Positive = fainter" in explorer.dmag.tooltip
     assert "Kron fluxes" in explorer.answer.value
     assert "neighbour masked" in explorer.answer.value
 
@@ -251,9 +432,9 @@ def test_inspector_saves_each_decision_and_clean_honours_it(stamps, tmp_path):
     inspector.buttons["reject"].click()
     assert path.read_text().split() == ["id,decision", "10,reject"]
     assert "2 of 8</b>, 1 decided" in inspector.progress.value
-    picture = inspector.before.value
+    picture = inspector.view.panels[0]
     inspector.buttons["accept"].click()
-    assert inspector.before.value != picture
+    assert inspector.view.panels[0] != picture
     assert read_decisions(path) == {10: "reject", 11: "accept"}
     assert [p.name for p in path.parent.iterdir()] == ["decisions.csv"]
     report = bk.clean(stamps, decisions=path, n_jobs=1).report
@@ -299,7 +480,7 @@ def test_inspector_shows_what_the_checks_found(stamps, tmp_path):
 
 def test_inspector_replaces_neighbours_in_the_second_picture(stamps, tmp_path):
     inspector = bk.StampInspector(stamps, tmp_path / "d.csv", ids=[17])
-    assert inspector.before.value != inspector.after.value
+    assert inspector.view.panels[0] != inspector.view.panels[1]
 
 
 def test_inspector_shows_a_stamp_without_sky(stamps, tmp_path):

@@ -20,6 +20,7 @@ from ..samples import Sample
 from ..sky import empty_pixels
 from . import picture
 from .errors import recorded
+from .view import Panel, StampsView, with_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _DONE = {"accept": "accepted", "reject": "rejected"}
 _KEYS = {"a": "accept", "r": "reject", "ArrowLeft": "back", "ArrowRight": "next"}
+_OBSERVED = f"as observed: {picture.swatch('this galaxy', 0)} {picture.swatch('neighbours', 1)}"
 _HELP = (
     "Keys (click the picture first): a accept, r reject, ← back, → next. "
     "To start over, delete {} and run this cell again."
@@ -85,7 +87,7 @@ class StampInspector(ipw.VBox):
         self.position = self._first_open()
         self._make_parts()
         super().__init__(
-            [self.progress, self._pictures(), self.facts, self._buttons(), self.keys_widget, self.message],
+            [self.progress, self.view, self.facts, self._buttons(), self.keys_widget, self.message],
             layout=ipw.Layout(max_width="860px"),
         )
         self.add_class("bk-keys-box")
@@ -113,7 +115,7 @@ class StampInspector(ipw.VBox):
 
     def _make_parts(self):
         self.progress, self.facts, self.message = ipw.HTML(), ipw.HTML(), ipw.HTML()
-        self.before, self.after = (ipw.Image(layout=ipw.Layout(width="100%")) for _ in range(2))
+        self.view = StampsView(sigma=self._noise, layout=ipw.Layout(max_width="660px"))
         self.keys_widget = _Keys(hint=_HELP.format(self.path.name))
         self.keys_widget.on_msg(recorded("a key in the inspector", self.message)(self._pressed))
         self.buttons = {}
@@ -126,15 +128,6 @@ class StampInspector(ipw.VBox):
             button = ipw.Button(description=name, button_style=style, icon=icon, tooltip=tip)
             button.on_click(recorded(f"'{name}' in the inspector", self.message)(lambda b: self._act(b.description)))
             self.buttons[name] = button
-
-    def _pictures(self):
-        observed = f"as observed: {picture.swatch('this galaxy', 0)} {picture.swatch('neighbours', 1)}"
-        layout = ipw.Layout(width="320px", max_width="48%", margin="0 8px 0 0")
-        panels = [
-            ipw.VBox([image, ipw.HTML(text)], layout=layout)
-            for image, text in ((self.before, observed), (self.after, "neighbours replaced by sky"))
-        ]
-        return ipw.HBox(panels)
 
     def _buttons(self):
         return ipw.HBox(list(self.buttons.values()), layout=ipw.Layout(flex_flow="row wrap"))
@@ -165,17 +158,16 @@ class StampInspector(ipw.VBox):
         image, segmap = self.sample.images[row], self.sample.segmaps[row]
         cleaned = _cleaned(image, segmap, self.current)
         bright = float(np.percentile(image, 99.9))
-        stamp = picture.in_colour(picture.grey(image, self._noise, bright))
         y, x = self.sample.centre
-        for label in np.unique(segmap[segmap > 0]):
-            colour = picture.SKY_BLUE if label == segmap[y, x] else picture.ORANGE
-            picture.outline(stamp, segmap == label, colour)
-        self._painted = [stamp, picture.grey(cleaned, self._noise, bright)]
-        self.before.value, self.after.value = map(picture.png, self._painted)
+        outlines = [(segmap == label, int(label != segmap[y, x])) for label in np.unique(segmap[segmap > 0])]
+        self.view.show({
+            "before": Panel(_OBSERVED, image, bright, contours=outlines),
+            "after": Panel("neighbours replaced by sky", cleaned, bright),
+        })  # fmt: skip
         self.progress.value, self.facts.value = self._progress(), self._facts(row)
 
     def _repr_mimebundle_(self, **kwargs):
-        return picture.with_picture(super()._repr_mimebundle_(**kwargs), self._painted)
+        return with_picture(super()._repr_mimebundle_(**kwargs), self.view.shown.values(), self.view.sigma)
 
     def _progress(self):
         decided = sum(i in self.decisions for i in self.ids)

@@ -25,6 +25,7 @@ function render({ model, el }) {
     if (!model.get("pressable").includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
+    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key held down decides once
     model.send({ key: event.key });
   };
   document.addEventListener("focusin", focus);

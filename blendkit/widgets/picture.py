@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 
 import numpy as np
 
-SKY_BLUE, ORANGE, WHITE = (86, 180, 233), (230, 159, 0), (255, 255, 255)  # told apart by colour-blind eyes
+COLOURS = (86, 180, 233), (230, 159, 0), (255, 255, 255)
+"""Of the central galaxy, the companion and both: told apart by colour-blind eyes."""
 _DARK = (38, 38, 38)
 SCALE = 3
 
@@ -41,12 +41,25 @@ def enlarge(stamp: np.ndarray, scale: int = SCALE) -> np.ndarray:
     return stamp[::-1].repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def mask_picture(masks: np.ndarray, scale: int = SCALE) -> np.ndarray:
+def signed(left: np.ndarray, noise: float, bright: float, scale: int = SCALE) -> np.ndarray:
+    """As `grey` for light that may be negative: white positive, black negative, mid-grey nothing."""
+    top = np.arcsinh(max(bright / noise, 2) / 2)
+    levels = 0.5 + 0.5 * np.arcsinh(left / (2 * noise)) / top
+    return enlarge((levels.clip(0, 1) * 255).astype(np.uint8), scale)
+
+
+def code_of(masks: np.ndarray) -> np.ndarray:
+    """Masks, bool of shape (ny, nx, 2), as one number for each pixel: 0 none, 1 central, 2 companion, 3 both."""
+    return masks[..., 0] + 2 * masks[..., 1].astype(np.uint8)
+
+
+def code_picture(code: np.ndarray, scale: int = SCALE) -> np.ndarray:
     """Central sky blue, companion orange, both white.
 
     Parameters
     ----------
-    masks : array of bool, shape (ny, nx, 2)
+    code : array of int, shape (ny, nx)
+        From `code_of`.
     scale : int
         Pixels of the picture for each pixel of the stamp, along either axis.
 
@@ -54,8 +67,7 @@ def mask_picture(masks: np.ndarray, scale: int = SCALE) -> np.ndarray:
     -------
     array of uint8, shape (scale * ny, scale * nx, 3)
     """
-    colours = np.array([_DARK, SKY_BLUE, ORANGE, WHITE], np.uint8)
-    return colours[enlarge(masks[..., 0] + 2 * masks[..., 1].astype(np.uint8), scale)]
+    return np.array([_DARK, *COLOURS], np.uint8)[enlarge(code, scale)]
 
 
 def in_colour(picture: np.ndarray) -> np.ndarray:
@@ -78,11 +90,11 @@ def ellipses(picture: np.ndarray, shapes: Iterable[tuple], scale: int = SCALE) -
 
     Parameters
     ----------
-    picture : array of uint8, shape (scale * ny, scale * nx)
+    picture : array of uint8, shape (scale * ny, scale * nx, 3)
     shapes : iterable of (x, y, a, b, theta, colour)
         Centre and semi-axes in pixels of the stamp, angle in radians from the x axis.
     scale : int
-        As for `mask_picture`.
+        As for `code_picture`.
 
     Returns
     -------
@@ -90,7 +102,7 @@ def ellipses(picture: np.ndarray, shapes: Iterable[tuple], scale: int = SCALE) -
     """
     from PIL import Image, ImageDraw
 
-    image = Image.fromarray(in_colour(picture))
+    image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     angle = np.linspace(0, 2 * np.pi, 73)
     for x, y, a, b, theta, colour in shapes:
@@ -112,11 +124,6 @@ def png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def with_picture(bundle: dict, pictures: list[np.ndarray]) -> dict:
-    """What a live widget displays, and its pictures in a row for pages without a kernel."""
-    return bundle | {"image/png": base64.b64encode(png(side_by_side(pictures))).decode()}
-
-
 def side_by_side(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
     """Pictures of equal height in a row on white."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
@@ -127,7 +134,7 @@ def side_by_side(pictures: list[np.ndarray], gap: int = 8) -> np.ndarray:
 
 def swatch(text: str, which: int) -> str:
     """HTML of a legend's word in the colour of the central galaxy (0), the companion (1) or both (2)."""
-    colour = "#{:02x}{:02x}{:02x}".format(*(SKY_BLUE, ORANGE, WHITE)[which])
+    colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[which])
     return f'<span style="background:#262626; color:{colour}; padding:0 .3em">{text}</span>'
 
 
