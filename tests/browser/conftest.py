@@ -72,17 +72,21 @@ def notebook(lab, page):
 
 @pytest.fixture(scope="module")
 def shared_tab(chromium, lab):
-    """A notebook with an explorer, for all tests of a module."""
+    """A notebook with an explorer, for all tests of a module: it, and how it began."""
     with laptop(chromium) as tab:
         run_notebook(tab, lab, ["import blendkit as bk", f"ex = bk.BlendExplorer({SAMPLE})\nex"], SHOWN)
-        yield tab
+        explorer = Explorer(tab)
+        explorer.settle()
+        yield explorer, explorer.state()
 
 
 @pytest.fixture
 def live(shared_tab):
     """The explorer in JupyterLab, as it began."""
-    explorer = Explorer(shared_tab)
-    shared_tab.get_by_text("reset", exact=True).click()
+    explorer, start = shared_tab
+    explorer.settle()  # before, a click would overtake what the last test set
+    explorer.page.get_by_text("reset", exact=True).click()
+    explorer.reach(start)
     explorer.settle()
     return explorer
 

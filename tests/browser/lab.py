@@ -22,6 +22,10 @@ HOW = "no Chromium here: install it with 'sudo apt install chromium', or name on
 SAMPLE = 'bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)'
 SHOWN = ".bk-blend[data-fresh]"
 """Selects an explorer that has drawn its pictures."""
+STATE = """() => {
+    const { model, settings } = document.querySelector(".bk-blend").blendkit;
+    return [settings, ...["pair", "stretch", "hide"].map((name) => model.get(name))];
+}"""
 
 
 @contextlib.contextmanager
@@ -185,6 +189,14 @@ class Explorer:
         return self.canvas.bounding_box()["width"] / self.page.evaluate(
             "document.querySelector('.bk-blend').blendkit.shape[1]"
         )
+
+    def state(self):
+        """All that a reader can set."""
+        return self.page.evaluate(STATE)
+
+    def reach(self, state):
+        """Wait until Python, which may be slow, has set this."""
+        self.page.wait_for_function(f"(wanted) => JSON.stringify(({STATE})()) === JSON.stringify(wanted)", arg=state)
 
     def settle(self):
         """Wait for the answer to what is on screen now."""
