@@ -161,11 +161,12 @@ class Explorer:
         return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(*size, 4)[::-1, :, :3]
 
     def set(self, **values):
-        """Set the view's own values, as its sliders do."""
+        """Set the view's own values, and save them as sliders do: else the echo of an older one may undo them."""
         self.page.evaluate(
             """(values) => {
                 const { model } = document.querySelector(".bk-blend").blendkit;
                 for (const name in values) model.set(name, values[name]);
+                model.save_changes();
             }""",
             values,
         )
