@@ -2,12 +2,14 @@
 
 import atexit
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 HST = ROOT.parent / "shared" / "data" / "hst-sample"
@@ -20,6 +22,16 @@ if "BLENDKIT_DATA" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["BLENDKIT_DATA"], ignore_errors=True)
 
 import blendkit as bk  # noqa: E402
+
+# the same examples everywhere, however slow the machine: the tests decide what lands
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The same initial weights whenever a test runs: Keras takes its seeds from Python's own generator."""
+    random.seed(0)
 
 
 @pytest.fixture(scope="session")

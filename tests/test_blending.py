@@ -77,7 +77,7 @@ def many(synthetic_clean):
 
 
 class TestRender:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         dy=st.integers(-15, 15), dx=st.integers(-15, 15),
         shape=st.sampled_from([(16, 16), (17, 17), (16, 21), (19, 18)]),
@@ -90,7 +90,7 @@ class TestRender:
         assert (masks[0, ..., 0] == own[1]).all()
         assert (masks[0, ..., 1] == shifted(own[2].astype("u1"), dy, dx)).all()
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(data=st.data(), seed=st.integers(0, 1000))
     def test_every_shift_and_turn(self, make_sample, data, seed):
         ny = data.draw(st.integers(7, 14), "ny")
@@ -111,7 +111,7 @@ class TestRender:
         assert (images.dtype, masks.dtype, fluxes.dtype) == (np.float32, bool, np.float32)
         assert (images.shape, masks.shape, fluxes.shape) == ((1, ny, nx), (1, ny, nx, 2), (1, 2))
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(
         dy=st.integers(-12, 12), dx=st.integers(-12, 12),
         turns=st.tuples(st.integers(0, 7), st.integers(0, 7)), size=st.sampled_from((13, 14)),
@@ -578,7 +578,7 @@ class TestDraw:
             blends = bk.draw_blends(hst, 5)
         assert blends["flux_central"] == pytest.approx(10 ** (-0.4 * (np.asarray(blends["mag_central"]) - 25.96)))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         dy=st.integers(-24, 24), dx=st.integers(-24, 24), orient=st.integers(0, 7), size=st.sampled_from((25, 26)),
         seed=st.integers(0, 20),
@@ -599,7 +599,7 @@ class TestDraw:
 
 
 class TestSplit:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         n=st.integers(10, 60), seed=st.integers(0, 10**6), shares=st.sampled_from([(0.6, 0.2, 0.2), (0.5, 0.5), (1.0,)])
     )

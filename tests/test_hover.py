@@ -186,7 +186,7 @@ def test_lists_change_what_is_plotted(browser, blends, predictions):
 
 def test_driving_every_control_finds_nothing(browser):
     row = browser.row
-    asyncio.run(errors.drive(timeout=10))
+    asyncio.run(errors.drive(timeout=60))
     assert browser.row == row
 
 
@@ -207,7 +207,7 @@ def test_a_broken_callback_is_recorded(browser, monkeypatch, how):
     assert [error["message"] for error in errors.ERRORS] == ["planted"]
     assert "planted" in browser.message.value
     with pytest.raises(errors.WidgetError, match="planted"):
-        asyncio.run(errors.drive(timeout=10))
+        asyncio.run(errors.drive(timeout=60))
 
 
 def test_wrong_rows_and_methods_are_one_sentence(browser):

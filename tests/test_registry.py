@@ -4,7 +4,6 @@ import functools
 import inspect
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -175,14 +174,12 @@ class TestMeasure:
         measure(scene[1], {"net": Network()})
         assert given[-1] is scene[1]
 
-    def test_seconds(self, scene):
-        def slow(images):
-            time.sleep(0.02 * len(images))
-            return half_each(images)
-
-        seconds = measure(scene[1], {"slow": slow})["slow"].meta["seconds_per_blend"]
-        assert 0.02 <= seconds < 0.05
-        assert np.isnan(measure(scene[1][:0], {"slow": slow})["slow"].meta["seconds_per_blend"])
+    def test_seconds(self, scene, monkeypatch):
+        clock = iter((10.0, 13.0, 20.0, 20.5))
+        monkeypatch.setattr(deblenders.time, "perf_counter", lambda: next(clock))
+        measured = measure(scene[1], {"half each": half_each})["half each"]
+        assert measured.meta["seconds_per_blend"] == 3 / len(scene[1])
+        assert np.isnan(measure(scene[1][:0], {"half each": half_each})["half each"].meta["seconds_per_blend"])
 
     def test_a_shipped_network_by_name_may_compile_first(self, scene, monkeypatch):
         calls = []

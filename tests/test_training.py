@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -316,9 +315,7 @@ class TestInterruption:
         network = train_here("blend2flux", tmp_path)
         capsys.readouterr()
         monkeypatch.setattr(training, "_run_epochs", None)
-        began = time.perf_counter()
         again = train_here("blend2flux", tmp_path)
-        assert time.perf_counter() - began < 2
         assert capsys.readouterr().out == ""
         for mine, theirs in zip(network.get_weights(), again.get_weights(), strict=True):
             assert_array_equal(mine, theirs)
