@@ -243,8 +243,10 @@ def test_late_answers_are_dropped(galaxies):
         explorer.dx.value = 6
         await until(lambda: at() == 6 and not explorer.view.found["waiting"])
 
-    explorer = bk.BlendExplorer(galaxies, slow)
+    explorer, told = bk.BlendExplorer(galaxies, slow), []
+    explorer.view.observe(lambda change: told.append(change.new["at"][2]), "found")
     asyncio.run(play())
+    assert told == sorted(told)
     assert len(answers) == 4  # nobody was asked about the shift that did not last
     assert not errors.ERRORS
 
