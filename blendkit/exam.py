@@ -46,9 +46,9 @@ STEPS = ("tutorial", "ship", "finetune", "scores")
 LARGEST = 4e6  # bytes of a file of weights
 
 SHIPPED_PLAN = replace(training.plan_of("fractions"), blends=4096, valid=512, epochs=72)
-UNET_PLAN = replace(training.plan_of("unet"), blends=4096, valid=512, epochs=32, rate=1.5e-3, schedule="cosine")
+UNET_PLAN = replace(training.plan_of("unet"), blends=4096, valid=512, epochs=20, rate=1.5e-3, schedule="cosine")
 FLUX_PLAN = replace(
-    training.plan_of("blend2mask2flux"), blends=4096, valid=512, epochs=24, rate=2e-4, schedule="cosine"
+    training.plan_of("blend2mask2flux"), blends=4096, valid=512, epochs=16, rate=2e-4, schedule="cosine"
 )
 FINETUNE_PLAN = replace(SHIPPED_PLAN, blends=1024, valid=256, epochs=4, rate=3e-4)
 
@@ -589,7 +589,7 @@ def ship(exam: Exam, table: Table) -> list[Path]:
                 "train a smaller network."
             )
         if name != "blend2flux":
-            del card["profile"]  # these have plans of their own
+            card.pop("profile", None)  # these have plans of their own
         card |= {
             "name": name,
             "seeds": list(seeds_of(exam, run)),

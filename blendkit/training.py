@@ -111,7 +111,7 @@ PLANS = {
     },
     "tutorial": {
         "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
-        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 16),
+        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 28),
         "blend2mask2flux": Plan(
             {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4
         ),

@@ -85,6 +85,13 @@ def make_sample():
 
 
 @pytest.fixture(scope="session")
+def accepted():
+    """Eight round Gaussians, cleaned, with all of them accepted by hand."""
+    sample = gaussian_sample(8, sigma=2.5)
+    return bk.clean(sample, n_jobs=1, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"))
+
+
+@pytest.fixture(scope="session")
 def gaussian():
     """A function that draws one round Gaussian; see `gaussian_light`."""
     return gaussian_light

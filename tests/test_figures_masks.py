@@ -22,19 +22,13 @@ matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
-def sample(make_sample):
-    sample = make_sample(8, sigma=2.5)
-    return bk.clean(sample, n_jobs=1, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"))
+def blends(accepted):
+    return bk.draw_blends(accepted, 40, seed=3)
 
 
 @pytest.fixture(scope="module")
-def blends(sample):
-    return bk.draw_blends(sample, 40, seed=3)
-
-
-@pytest.fixture(scope="module")
-def true(sample, blends):
-    return bk.render(sample, blends)[1]
+def true(accepted, blends):
+    return bk.render(accepted, blends)[1]
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +178,10 @@ def test_figures_load_neither_keras_nor_plotly():
 # masks
 
 
-def test_masks_and_ious_are_those_of_the_metrics(sample, blends, true, pred):
+def test_masks_and_ious_are_those_of_the_metrics(accepted, blends, true, pred):
     none = np.zeros_like(true)
     rows = [7, 0, -1]
-    fig = drawn(lambda: masks.masks_beside(sample, blends, {"half": pred, "none": none, "all": true}, rows))
+    fig = drawn(lambda: masks.masks_beside(accepted, blends, {"half": pred, "none": none, "all": true}, rows))
     axes = np.reshape(fig.axes, (3, 5))
     scores = metrics.iou(true, np.asarray(pred["masks"]))
     for line, row in zip(axes, rows, strict=True):
@@ -203,13 +197,13 @@ def test_masks_and_ious_are_those_of_the_metrics(sample, blends, true, pred):
     assert "effective radii R$_e$ of the central galaxy" in fig.get_supxlabel()
 
 
-def test_examples_go_from_close_to_far_apart(sample, blends, true):
+def test_examples_go_from_close_to_far_apart(accepted, blends, true):
     rows = masks._spread_rows(blends)
     apart = (blends["distance"] / blends["r_eff_central"])[rows]
     assert len(rows) == 4
     assert (np.diff(apart) >= 0).all()
     assert apart[-1] > 1.5 * apart[0]
-    fig = drawn(lambda: masks.masks_beside(sample, blends[:1], {"true": true[:1]}))
+    fig = drawn(lambda: masks.masks_beside(accepted, blends[:1], {"true": true[:1]}))
     assert len(fig.axes) == 3
 
 
@@ -255,8 +249,8 @@ def test_a_single_blend_and_all_empty_masks(blends, true):
         ({"blends": Table()}, "there are no blends to draw"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_sentence(sample, blends, pred, change, message):
-    given = {"sample": sample, "blends": blends, "methods": {"half": pred}} | change
+def test_what_cannot_be_drawn_is_one_sentence(accepted, blends, pred, change, message):
+    given = {"sample": accepted, "blends": blends, "methods": {"half": pred}} | change
     with pytest.raises(ValueError, match=message):
         masks.masks_beside(**given)
 
@@ -277,8 +271,8 @@ def test_the_worst_is_really_worst(blends, pred):
     assert measured["bias"] == pytest.approx(-0.75, abs=1e-6)
 
 
-def test_the_worst_are_shown_with_what_went_wrong(sample, blends, pred):
-    fig = drawn(lambda: masks.worst_blends(sample, blends, pred, n=6))
+def test_the_worst_are_shown_with_what_went_wrong(accepted, blends, pred):
+    fig = drawn(lambda: masks.worst_blends(accepted, blends, pred, n=6))
     assert " ".join(fig.get_suptitle().split()) == (
         "half of it: the 6 worst blends for the companion, 2 not measured, the others off by 1.38 to 1.50 mag"
     )
@@ -287,20 +281,20 @@ def test_the_worst_are_shown_with_what_went_wrong(sample, blends, pred):
     true = blends.meta["zeropoint"] - 2.5 * np.log10(blends["flux_companion"])
     assert axes[0].get_xlabel() == f"{true[5]:.2f}: not measured"
     assert axes[2].get_xlabel() == f"{true[39]:.2f} → {true[39] + 1.5:.2f} (+1.50)"
-    image = bk.render(sample, blends[39:])[0][0]
-    shade = bk.figures.stretch(image, bk.figures.base.sky_noise(sample))
+    image = bk.render(accepted, blends[39:])[0][0]
+    shade = bk.figures.stretch(image, bk.figures.base.sky_noise(accepted))
     np.testing.assert_array_equal(axes[2].images[0].get_array(), shade)
 
 
-def test_the_worst_of_both_galaxies_and_of_a_single_blend(sample, blends, pred):
-    fig = drawn(lambda: masks.worst_blends(sample, blends, pred, n=3, galaxy="both"))
+def test_the_worst_of_both_galaxies_and_of_a_single_blend(accepted, blends, pred):
+    fig = drawn(lambda: masks.worst_blends(accepted, blends, pred, n=3, galaxy="both"))
     assert all(len(ax.get_xlabel().split("\n")) == 2 for ax in fig.axes[:3])
     assert "not measured" in fig.axes[0].get_xlabel().split("\n")[1]
-    fig = drawn(lambda: masks.worst_blends(sample, blends[7:8], pred[7:8], galaxy="central"))
+    fig = drawn(lambda: masks.worst_blends(accepted, blends[7:8], pred[7:8], galaxy="central"))
     assert "the worst blend for the central galaxy, off by" in " ".join(fig.get_suptitle().split())
     failed = pred.copy()
     failed["flux_companion"] = np.nan
-    fig = drawn(lambda: masks.worst_blends(sample, blends, failed, n=2))
+    fig = drawn(lambda: masks.worst_blends(accepted, blends, failed, n=2))
     assert " ".join(fig.get_suptitle().split()).endswith("2 of the 40 not measured")
     with pytest.raises(ValueError, match="galaxy = 'third' was given, expected one of central, companion, both"):
         masks.worst_rows(blends, pred, "third")

@@ -15,18 +15,12 @@ from blendkit.widgets import errors, errors_browser
 
 
 @pytest.fixture(scope="module")
-def sample(make_sample):
-    sample = make_sample(8, sigma=2.5)
-    return bk.clean(sample, n_jobs=1, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"))
+def blends(accepted):
+    return bk.draw_blends(accepted, 20, seed=3)
 
 
 @pytest.fixture(scope="module")
-def blends(sample):
-    return bk.draw_blends(sample, 20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def predictions(sample, blends):
+def predictions(accepted, blends):
     """One method with fluxes only, of which two are missing; one with masks and images, which are right."""
     rng = np.random.default_rng(0)
     fluxes, exact = (
@@ -34,8 +28,8 @@ def predictions(sample, blends):
         for by in (rng.lognormal(0, 0.2, 20), 1.0)
     )
     fluxes["flux_companion"][[4, 6]] = np.nan, 0
-    exact["masks"] = bk.render(sample, blends)[1]
-    exact["images"] = np.moveaxis(bk.blending.render_parts(sample, blends), 1, -1)
+    exact["masks"] = bk.render(accepted, blends)[1]
+    exact["images"] = np.moveaxis(bk.blending.render_parts(accepted, blends), 1, -1)
     return {"fluxes": fluxes, "exact": exact}
 
 
@@ -50,8 +44,8 @@ def fresh(monkeypatch):
 
 
 @pytest.fixture
-def browser(sample, blends, predictions):
-    return hover.explore_errors(sample, blends, predictions)
+def browser(accepted, blends, predictions):
+    return hover.explore_errors(accepted, blends, predictions)
 
 
 def click(browser, trace, point):
@@ -118,10 +112,10 @@ def test_unknown_words_are_one_sentence(blends, predictions, arguments, message)
 # the browser
 
 
-def test_a_click_shows_that_blend(browser, sample, blends, predictions):
+def test_a_click_shows_that_blend(browser, accepted, blends, predictions):
     click(browser, 1, 13)
     assert (browser.row, browser.method.value) == (13, "exact")
-    images, true, _ = bk.render(sample, blends[13:14])
+    images, true, _ = bk.render(accepted, blends[13:14])
     shown = browser.view.shown
     for name in ("true", "masks"):
         np.testing.assert_array_equal(shown[name].pixels, true[0, ..., 0] + 2 * true[0, ..., 1])
@@ -139,15 +133,15 @@ def test_a_click_shows_that_blend(browser, sample, blends, predictions):
     assert not errors.ERRORS
 
 
-def test_a_method_without_masks_shows_what_it_has(browser, sample, blends, predictions):
+def test_a_method_without_masks_shows_what_it_has(browser, accepted, blends, predictions):
     browser.show(2, "exact")
     assert "masks" in browser.view.shown
     click(browser, 0, 2)
     assert "masks" not in browser.view.shown
     assert "scaled to the measured fluxes" in browser.view.shown["left"].caption
-    parts = bk.blending.render_parts(sample, blends[2:3])[0]
+    parts = bk.blending.render_parts(accepted, blends[2:3])[0]
     share = [predictions["fluxes"][f"flux_{g}"][2] / blends[f"flux_{g}"][2] for g in ("central", "companion")]
-    image = bk.render(sample, blends[2:3], masks=False)[0][0]
+    image = bk.render(accepted, blends[2:3], masks=False)[0][0]
     left = image - share[0] * parts[0] - share[1] * parts[1]
     np.testing.assert_allclose(browser.view.shown["left"].pixels, left, atol=1e-5)
     browser.show(4)
@@ -223,8 +217,8 @@ def test_without_a_kernel_there_are_plot_and_picture(browser):
     assert base64.b64decode(bundle["image/png"])[:4] == b"\x89PNG"
 
 
-def test_a_single_blend(sample, blends, predictions):
-    browser = hover.explore_errors(sample, blends[:1], {"exact": predictions["exact"][:1]})
+def test_a_single_blend(accepted, blends, predictions):
+    browser = hover.explore_errors(accepted, blends[:1], {"exact": predictions["exact"][:1]})
     browser.buttons["less bad"].click()
     assert browser.row == 0
     assert not errors.ERRORS

@@ -88,6 +88,14 @@ class TestOutputs:
         masks = run(models.unet(3, 4, shape=(32, 32)), images)["masks"]
         assert (masks[0, 9, 20] != masks[1, 9, 20]).any()
 
+    def test_the_signal_reaches_the_deepest_level(self):
+        """Before training, deep maps are about as strong as the first: the network can learn from its first step on."""
+        network = models.unet(5, 8, shape=(64, 64))
+        maps = [network.get_layer(name).output for name in ("down1_conv1", "down5_conv2")]
+        noise = np.random.default_rng(0).normal(0, 1, (4, 64, 64, 1)).astype("f4")
+        first, deepest = (np.sqrt(np.mean(m**2)) for m in keras.Model(network.input, maps).predict(noise, verbose=0))
+        assert deepest > 0.3 * first
+
     def test_weights_fit_across_networks(self):
         """What the U-Net learned goes into the large network as it is."""
         alone, whole = SMALL["unet"]((32, 32)), SMALL["blend2mask2flux"]((32, 32))

@@ -772,7 +772,7 @@ export function standalone(el, page) {
   const box = element("div", { class: "bk-standalone" });
   const note = element("p", { class: "bk-note" }, page.note);
   box.append(note, ...strips, controls);
-  box.append(element("div", {}, button("surprise me", surprise), button("reset", reset)), message);
+  box.append(element("div", { class: "bk-buttons" }, button("surprise me", surprise), button("reset", reset)), message);
   el.append(box);
   renderBlend({ model, el: box });
 }

@@ -90,3 +90,12 @@ def test_other_galaxies_and_their_sky(exported, galaxies):
 
 def test_nothing_is_wider_than_a_phone(exported):
     assert exported.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_on_a_phone_the_blend_comes_before_its_sliders(exported):
+    page = exported.page
+    blend, sliders = page.locator("canvas[role=application]"), page.locator(".bk-controls")
+    end = blend.bounding_box()["y"] + blend.bounding_box()["height"]
+    assert end <= min(800, sliders.bounding_box()["y"])  # all of it is on the first screen
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert sliders.bounding_box()["y"] < blend.bounding_box()["y"]
