@@ -184,7 +184,7 @@ def _convolution(filters, name):
     """A 3 x 3 convolution and ReLU, with initial weights that keep the signal's size (He et al. 2015, section 2.2).
 
     Keras' own ones (Glorot) lose half of the variance in each layer: a U-Net then begins with deep levels that are
-    nearly silent, and marks both galaxies alike for some 80,000 blends instead of 6,000.
+    nearly silent, and marks both galaxies alike for some 80,000 blends; with these for at most 10,000.
     """
     return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)
 
