@@ -28,7 +28,7 @@ TINY = {
     "blend2flux": Plan({"filters": 4}, 64, 16, 3, batch=8, rate=5e-3),
     "unet": Plan({"depth": 3, "filters": 4}, 64, 16, 3, batch=8, rate=5e-3),
     "blend2mask2flux": Plan({"depth": 3, "filters": 4, "flux_filters": 4, "dense": 8}, 64, 16, 3, batch=8, rate=5e-3),
-    "fractions": Plan({"width": 4}, 64, 16, 3, batch=8, rate=5e-3, schedule="cosine"),
+    "fractions": Plan({"width": 4}, 64, 16, 3, batch=8, rate=5e-3, schedule="cosine", optimizer="muon"),
 }
 TIMES = ("seconds", "images_per_second")
 SCRIPT = """
@@ -431,6 +431,39 @@ class TestSchedule:
         assert json.loads((tmp_path / "blend2flux.json").read_text())["best_epoch"] == 2
 
 
+class TestMuon:
+    """One step of the optimiser of fractions."""
+
+    def step(self, shape, gradient, rate=0.01):
+        variable = keras.Variable(np.zeros(shape, "f4"))
+        optimizer = training.Muon(rate, weight_decay=None)
+        optimizer.apply([ops.convert_to_tensor(gradient.astype("f4"))], [variable])
+        return ops.convert_to_numpy(variable)
+
+    @pytest.mark.parametrize("shape", [(3, 3, 8, 6), (1, 1, 12, 20), (30, 10)])
+    def test_every_direction_of_a_kernel_takes_the_same_step(self, shape):
+        """Also those whose gradient is a thousand times smaller."""
+        rng = np.random.default_rng(1)
+        n, m = int(np.prod(shape[:-1])), shape[-1]
+        u, _, v = np.linalg.svd(rng.normal(size=(n, m)), full_matrices=False)
+        gradient = (u * np.geomspace(1, 1e-3, min(n, m))) @ v
+        moved = self.step(shape, gradient.reshape(shape)).reshape(n, m)
+        along = -np.einsum("nk,nm,km->k", u, moved, v)
+        step = 0.01 * 0.2 * np.sqrt(max(n, m))  # root mean square of the elements: about 0.2 times the rate
+        assert (along > 0.15 * step).all()
+        assert (along < 1.3 * step).all()
+        assert along.max() < 10 * along.min()
+
+    def test_the_size_of_a_gradient_does_not_matter(self):
+        gradient = np.random.default_rng(2).normal(size=(3, 3, 8, 6))
+        moved = self.step(gradient.shape, gradient)
+        assert_allclose(self.step(gradient.shape, 1e-3 * gradient), moved, atol=1e-3 * np.abs(moved).max())
+
+    def test_a_bias_takes_the_step_of_adam(self):
+        gradient = np.array([3.0, -0.2, 0.5])
+        assert_allclose(self.step((3,), gradient), -0.01 * np.sign(gradient), rtol=1e-4)
+
+
 class TestStart:
     def test_unet_comes_first(self, two, tmp_path, capsys, monkeypatch):
         monkeypatch.setitem(training.PLANS["quick"], "unet", TINY["unet"])
@@ -583,6 +616,7 @@ class TestErrors:
             ({"epochs": 0}, "epochs = 0"),
             ({"rate": -1.0}, "rate = -1.0"),
             ({"schedule": "linear"}, "schedule = 'linear'"),
+            ({"optimizer": "sgd"}, "optimizer = 'sgd' was given in a plan, expected 'adam' or 'muon'"),
         ],
     )
     def test_plans(self, change, told):
@@ -592,6 +626,16 @@ class TestErrors:
 
 
 class TestWhatIsWritten:
+    def test_errors_are_calibrated_on_many_blends_of_the_validation_sample(self, two, tmp_path, monkeypatch):
+        """With the few that choose the best epoch, chance decides the size of the errors."""
+        calls = []
+        monkeypatch.setattr(fractions, "calibrate", lambda network, layer, recipe: calls.append((layer, recipe)))
+        train_here("fractions", tmp_path, epochs=1)
+        ((layer, recipe),) = calls
+        assert set(layer.sample.catalog["id"]) == set(two[1].catalog["id"])
+        assert len(recipe["rows"]) == len(recipe["told"]) == 8 * TINY["fractions"].valid
+        assert (recipe["told"] == fractions.UNTOLD).all()
+
     def test_history_and_card(self, two, tmp_path):
         seen = []
         network = train_here("blend2mask2flux", tmp_path, progress=seen.append, epochs=2)
