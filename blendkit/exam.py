@@ -146,7 +146,7 @@ def quick_exam(folder: Path, out: Path) -> Exam:
     """An exam that shows in minutes that everything works, and writes nothing outside `out`."""
     names = ("unet", "blend2mask2flux", "fractions")
     plans = {f"{name}-shipped": training.plan_of(name, "quick") for name in names}
-    plans["finetune"] = replace(plans["fractions-shipped"], epochs=1, rate=6e-4)
+    plans["finetune"] = replace(plans["fractions-shipped"], epochs=1, rate=3e-4)
     seeds = (*TRAIN_SEEDS[:2], TRAIN_SEEDS[-1])
     return Exam(folder, out, out, "quick", plans, galaxies=120, seeds=seeds, blends=100, turned=20, folds=2)
 
