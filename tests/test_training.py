@@ -234,9 +234,9 @@ class TestRecipes:
     def test_fractions_is_told_in_training_only(self, monkeypatch, two, tmp_path):
         got, recipe = [], training._recipe
 
-        def listen(job, layer, epoch):
-            got.append((epoch, recipe(job, layer, epoch)["told"]))
-            return recipe(job, layer, epoch)
+        def listen(job, layer, epoch, **more):
+            got.append((epoch, recipe(job, layer, epoch, **more)["told"]))
+            return recipe(job, layer, epoch, **more)
 
         monkeypatch.setattr(training, "_recipe", listen)
         train_here("fractions", tmp_path, 1)
