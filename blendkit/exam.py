@@ -772,7 +772,7 @@ def page(table: Table) -> str:
         ),
         "MAPE where SEP measured, and the ratio to SEP's, use only the blends on which SEP measured that galaxy. The "
         "paper's networks were trained with Adam, as in the paper, or AdamW (shipped); fractions with Muon, which "
-        "learns from fewer blends: a part of its ratio to blend2flux is the optimiser's.",
+        "learns from fewer blends: a good part of its ratio to blend2flux is the optimiser's.",
         "## No living off artefacts",
         "All networks were trained with sky fill. “Steady”: share of the blends whose flux spreads by less than the "
         f"predicted σ over the 8 turns of the stamp about its centre pixel (the first {meta['turned']:,} blends).",
