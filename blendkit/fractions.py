@@ -6,6 +6,7 @@ explain belongs to the other galaxy: the network sees both turned pictures, and 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 UNTOLD = -10_000  # a position that says: find it yourself
 PATCH = 8  # pixels on a side: the convolutions work on a grid of patches
+FINE = 2  # the same in the inner half of the stamp, where the blends lie that are hard to separate
 _SKY = 0.006  # e-/s per pixel, the noise that the brightness scale and the targets are set by
 _SERIAL = keras.saving.register_keras_serializable("blendkit")
 
@@ -101,18 +103,19 @@ class ErrorScale(layers.Layer):
         return errors * self.factor
 
 
-def to_patches(maps):
+def to_patches(maps, side=PATCH):
     """Pixels into patches: (n, ny, nx, c) to (n, gy, gx, pixels of a patch, c)."""
     ny, nx, c = maps.shape[1:]
-    maps = ops.reshape(maps, (-1, ny // PATCH, PATCH, nx // PATCH, PATCH, c))
-    return ops.reshape(ops.transpose(maps, (0, 1, 3, 2, 4, 5)), (-1, ny // PATCH, nx // PATCH, PATCH**2, c))
+    maps = ops.reshape(maps, (-1, ny // side, side, nx // side, side, c))
+    return ops.reshape(ops.transpose(maps, (0, 1, 3, 2, 4, 5)), (-1, ny // side, nx // side, side**2, c))
 
 
 def to_pixels(patches):
     """Patches back to pixels: (n, gy, gx, pixels of a patch, c) to (n, ny, nx, c)."""
-    gy, gx, _, c = patches.shape[1:]
-    patches = ops.reshape(patches, (-1, gy, gx, PATCH, PATCH, c))
-    return ops.reshape(ops.transpose(patches, (0, 1, 3, 2, 4, 5)), (-1, gy * PATCH, gx * PATCH, c))
+    gy, gx, pixels, c = patches.shape[1:]
+    side = math.isqrt(pixels)
+    patches = ops.reshape(patches, (-1, gy, gx, side, side, c))
+    return ops.reshape(ops.transpose(patches, (0, 1, 3, 2, 4, 5)), (-1, gy * side, gx * side, c))
 
 
 def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.Model:
@@ -121,8 +124,10 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     A first half, ``get_layer("locate")``, finds the companion in the blend and in the blend turned about the centre. A
     second one, ``get_layer("separate")``, sees the blend turned about the companion as well and gives each pixel three
     shares (a softmax over central, companion and sky). The separated images are share x blend; a flux is their sum,
-    times a learned factor of at most 1.35 for light that is lost in the sky. Both work on patches of 8 x 8 pixels.
-    Brightness is seen relative to a sky noise of 0.006 e-/s per pixel; stamps in quite other units need scaling first.
+    times a learned factor of at most 1.35 for light that is lost in the sky. Both halves work on patches of 8 x 8
+    pixels, and of 4 x 4 and 2 x 2 pixels in the middle of the stamp (half its height and width), where the blends lie
+    that are hard to separate. Brightness is seen relative to a sky noise of 0.006 e-/s per pixel; stamps in quite other
+    units need scaling first.
 
     Parameters
     ----------
@@ -178,9 +183,11 @@ def _look(blend, shape):
 
 def _locator(width, shape):
     x, xc = (keras.Input(shape, name=name) for name in ("light", "turned"))
-    maps = to_patches(ops.stack([x, xc, ops.relu(x - xc)], axis=-1))
-    features = _trunk(_stem(maps, width), width)
-    heat = _per_pixel(features, maps, 1)[..., 0]
+    pictures = ops.stack([x, xc, ops.relu(x - xc)], axis=-1)
+    maps = to_patches(pictures)
+    near, skips = _near(pictures, width)
+    features = _trunk(ops.concatenate([_stem(maps, width), near], axis=-1), width)
+    heat = _per_pixel(features, _back(features, skips), maps, 1)[..., 0]
     return keras.Model([x, xc], [heat, features], name="locate")
 
 
@@ -200,15 +207,18 @@ def _separator(width, shape):
         blend,
         smooth[..., 0],
     ]
-    maps = to_patches(ops.stack(maps, axis=-1))
+    pictures = ops.stack(maps, axis=-1)
+    near, skips = _near(pictures[..., :6], width)
+    maps = to_patches(pictures)
     maps, light, faint = maps[..., :6], maps[..., 6:7], maps[..., 7:]
-    grid = ops.concatenate([_stem(maps, width), clues, Compass(shape)(middle), Compass(shape)(position)], axis=-1)
-    features = _trunk(layers.Conv2D(width, 1)(grid), width)
-    logits = _per_pixel(features, maps, 2)
+    places = Compass(shape)(middle), Compass(shape)(position)
+    features = _trunk(ops.concatenate([_stem(maps, width), near, clues, *places], axis=-1), width)
+    fine = _back(features, skips)
+    logits = _per_pixel(features, fine, maps, 2)
     shares = ops.softmax(ops.pad(logits, [(0, 0)] * 4 + [(0, 1)]), axis=-1)[..., :2]
     images = shares * light
     seen = ops.arcsinh(ops.stop_gradient(shares) * faint / (0.5 * _SKY))
-    masks = _per_pixel(features, ops.concatenate([maps[..., 5:6], seen], axis=-1), 2)
+    masks = _per_pixel(features, fine, ops.concatenate([maps[..., 5:6], seen], axis=-1), 2)
     light = ops.sum(images, axis=3)  # of each galaxy, in each patch
     raw = ops.maximum(ops.sum(light, axis=(1, 2)), 0.1)
     light = ops.relu(light) / (ops.sum(ops.relu(light), axis=(1, 2), keepdims=True) + 1e-6)
@@ -228,17 +238,44 @@ def _separator(width, shape):
     return keras.Model([blend, x, xc, smooth, middle, position, clues], outputs, name="separate")
 
 
-def _per_pixel(features, maps, n):
-    """`n` numbers for each pixel: its own, and a mixture of `maps` whose weights are its patch's."""
+def _per_pixel(features, fine, maps, n):
+    """`n` numbers for each pixel: its own, in the inner half from `fine` too, and a mixture of `maps` by its patch."""
     gy, gx, pixels, m = maps.shape[1:]
     own = layers.Reshape((gy, gx, pixels, n))(layers.Conv2D(pixels * n, 1)(features))
+    inner = layers.Reshape((*fine.shape[1:3], FINE**2, n))(layers.Conv2D(FINE**2 * n, 1)(fine))
+    inner = ops.pad(to_patches(to_pixels(inner)), [(0, 0), (gy // 4, gy // 4), (gx // 4, gx // 4), (0, 0), (0, 0)])
     weights = layers.Reshape((gy, gx, m, n))(layers.Conv2D(m * n, 1, kernel_initializer="zeros")(features))
-    return own + ops.matmul(maps, weights)
+    return own + inner + ops.matmul(maps, weights)
+
+
+def _flat(patches):
+    gy, gx, pixels, m = patches.shape[1:]
+    return layers.Reshape((gy, gx, pixels * m))(patches)
 
 
 def _stem(maps, width):
-    gy, gx, pixels, m = maps.shape[1:]
-    return layers.Conv2D(2 * width, 1, activation="relu")(layers.Reshape((gy, gx, pixels * m))(maps))
+    return layers.Conv2D(2 * width, 1, activation="relu")(_flat(maps))
+
+
+def _near(pictures, width):
+    """The inner half of the stamp seen finely: features for its patches, zero elsewhere; and those of finer patches."""
+    ny, nx = pictures.shape[1:3]
+    x = layers.Cropping2D((ny // 4, nx // 4))(pictures)
+    skips = []
+    for side, filters in ((FINE, max(width // 3, 1)), (2, max(2 * width // 3, 1))):
+        x = layers.Conv2D(filters, 1, activation="relu")(_flat(to_patches(x, side)))
+        x = _convs(x, filters)
+        skips.append(x)
+    return layers.ZeroPadding2D((ny // 4 // PATCH, nx // 4 // PATCH))(_flat(to_patches(x, 2))), skips
+
+
+def _back(features, skips):
+    """Features of the inner half's finest patches."""
+    x = layers.Cropping2D((features.shape[1] // 4, features.shape[2] // 4))(features)
+    for skip in skips[::-1]:
+        x = layers.UpSampling2D()(layers.Conv2D(skip.shape[-1], 1)(x))
+        x = _convs(x + skip, skip.shape[-1])
+    return x
 
 
 def _convs(x, filters):
@@ -250,7 +287,7 @@ def _convs(x, filters):
 
 def _trunk(x, width):
     """A small U-Net on the grid of patches, with one look at the whole stamp at its bottom."""
-    sizes = [width, 4 * width // 3, 2 * width]
+    sizes = [width, 4 * width // 3, 4 * width // 3]
     x = layers.Conv2D(width, 1)(x)
     skips = []
     for filters in sizes[:-1]:

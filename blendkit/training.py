@@ -65,10 +65,10 @@ class Plan:
         "plateau", the paper's: the rate is halved after every 4 flat epochs (no better validation loss), and 10 flat
         epochs end the run. "cosine": a short warm-up, then down to zero over all `epochs`.
     optimizer : {"adam", "muon"}
-        "adam", the paper's; with the cosine schedule it is AdamW with gradients clipped. "muon": see `Muon`. With it
-        fractions came to flux errors of 6.1 / 6.8 %, with AdamW to 7.4 / 8.4 % (central / companion, 2,048 validation
-        blends; tutorial sizes, 16 epochs of 1,024 blends, a rate of 3e-3, one run of each). After the few steps of
-        quick it is AdamW that is ahead.
+        "adam", the paper's; with the cosine schedule it is AdamW with gradients clipped. "muon": see `Muon`. With it an
+        earlier fractions, of 8 x 8 pixel patches only, came to flux errors of 6.1 / 6.8 %, with AdamW to 7.4 / 8.4 %
+        (central / companion, 2,048 validation blends; tutorial sizes, 16 epochs of 1,024 blends, a rate of 3e-3, one
+        run of each). After the few steps of quick it is AdamW that is ahead.
     xla : bool
         Whether TensorFlow compiles the step with XLA; JAX always does, PyTorch never. True for fractions alone, whose
         loss has many maps, except in quick, which is over before it pays. The paper's networks are plain convolutions,
@@ -121,7 +121,7 @@ PLANS = {
         "blend2mask2flux": Plan(
             {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4
         ),
-        "fractions": Plan({"width": 48}, 4096, 512, 14, rate=6e-3, schedule="cosine", optimizer="muon", xla=True),
+        "fractions": Plan({"width": 48}, 4096, 512, 12, rate=6e-3, schedule="cosine", optimizer="muon", xla=True),
     },
     "paper": {
         "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),

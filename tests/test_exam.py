@@ -123,9 +123,10 @@ class TestWhoSeesWhat:
         exam.train_tutorial(small)
         exam.train_shipped(small)
         exam.fine_tune(small)
-        assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "fractions", "unet-shipped",
-                              "blend2mask2flux-shipped", "fractions-shipped", "finetune-1", "finetune-2",
-                              "fractions-finetuned"]  # fmt: skip
+        assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "blend2flux-muon", "fractions",
+                              "unet-shipped", "blend2mask2flux-shipped", "fractions-shipped", "finetune-1",
+                              "finetune-2", "fractions-finetuned"]  # fmt: skip
+        assert runs["blend2flux-muon"][:3] == runs["blend2flux"][:3]
         real = exam.real_galaxies(small)
         seeds = {}
         for run, (_, train, valid, _, _) in runs.items():
@@ -281,6 +282,11 @@ class TestPage:
                 assert len({line.count("|") for line in lines}) == 1, block
         assert "nan" not in text
         assert not re.search(r"20\d\d-\d\d", text), "no dates"
+
+    def test_what_the_optimizer_did_is_told_apart(self, board, monkeypatch):
+        assert "Muon), " not in exam.page(board)  # no such run in this table
+        monkeypatch.setattr(exam, "WITH_MUON", "blend2flux")
+        assert "fractions (tutorial) has 0.25 / 0.25 times the MAPE on synthetic" in exam.page(board)
 
     def test_real_stands_below_synthetic(self, board):
         accuracy = exam.page(board).split("## Accuracy")[1].split("##")[0]

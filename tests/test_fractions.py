@@ -33,6 +33,28 @@ def test_patches_and_back(stack):
     assert tuple(patches.shape) == (5, 4, 8, 64, 1)
     np.testing.assert_array_equal(np.asarray(patches)[2, 1, 3].reshape(8, 8), stack[2, 8:16, 24:32])
     np.testing.assert_array_equal(np.asarray(fr.to_pixels(patches))[..., 0], stack)
+    fine = fr.to_patches(stack[..., None], fr.FINE)
+    assert tuple(fine.shape) == (5, 16, 32, 4, 1)
+    np.testing.assert_array_equal(np.asarray(fine)[2, 1, 3].reshape(2, 2), stack[2, 2:4, 6:8])
+    np.testing.assert_array_equal(np.asarray(fr.to_pixels(fine))[..., 0], stack)
+
+
+def test_the_inner_half_is_seen_finely_and_nothing_else(stack):
+    pictures = keras.Input((32, 64, 1))
+    near, skips = fr._near(pictures, 6)
+    look = keras.Model(pictures, [near, *skips])
+    seen, fine, finer = (np.asarray(value) for value in look(stack[..., None]))
+    assert seen.shape == (5, 4, 8, 16)
+    assert fine.shape == (5, 8, 16, 2)
+    assert finer.shape == (5, 4, 8, 4)
+    assert seen[:, 1:3, 2:6].any(axis=(0, 3)).all()
+    outer = stack[..., None].copy()
+    outer[:, 8:24, 16:48] = 0
+    for a, b in zip(look(outer), look(np.zeros_like(outer)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    edge = np.ones((4, 8), bool)
+    edge[1:3, 2:6] = False
+    assert not seen[:, edge].any()
 
 
 @pytest.mark.parametrize("at", [(16, 32), (0, 0), (5, 60), (31, 63)])

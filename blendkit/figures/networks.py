@@ -520,7 +520,7 @@ _KINDS = {
     "network": "white",
     "other layer": "#CC79A7",
 }
-_GAP, _LINE = 0.16, 0.19  # inches between the texts of a diagram, and per line
+_GAP, _LINE = 0.12, 0.19  # inches between the texts of a diagram, and per line
 _Place = namedtuple("_Place", "x y half wide tall band label")  # of a block on a diagram, in inches
 
 
