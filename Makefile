@@ -33,7 +33,7 @@ lab: $(READY)
 test: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

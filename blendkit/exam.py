@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 42  # of the exam's galaxies, blends and splits, as in the notebooks, and of all training runs
 SHARES = (0.6, 0.2, 0.2)
-TRAIN_SEEDS = tuple(range(900_001, 900_008))
-"""Simulations that only trainings use: the first for the tutorial's, all but the last for the shipped networks, the
-last for fine-tuning."""
+TRAIN_SEEDS = tuple(range(900_001, 900_014))
+"""Simulations that only trainings use: the first for the tutorial's, all but the last for the shipped fractions, the
+first six for the other shipped networks with masks, the last for fine-tuning."""
 BROADER = {"deeper": 1.5, "smaller": 3.0}
 """Galaxies fainter and more compact than the paper's, which other surveys find: every second seed of the
 shipped network, and those beside the real galaxies in fine-tuning."""
@@ -168,10 +168,10 @@ def train_tutorial(exam: Exam) -> None:
 
 def train_shipped(exam: Exam) -> None:
     """The long runs of the networks with masks, on galaxies of several seeds."""
-    seeds = exam.seeds[:-1]
-    galaxies = simulated(exam, seeds[::2]), simulated(exam, seeds[1::2], **BROADER)
-    train, valid = split(samples.join(galaxies), (0.9, 0.1), SEED)
     for name in ("unet", "blend2mask2flux", "fractions"):
+        seeds = seeds_of(exam, f"{name}-shipped")
+        galaxies = simulated(exam, seeds[::2]), simulated(exam, seeds[1::2], **BROADER)
+        train, valid = split(samples.join(galaxies), (0.9, 0.1), SEED)
         start = exam.out / "unet-shipped" if name == "blend2mask2flux" else None
         _train(exam, f"{name}-shipped", name, train, valid, start)
 
@@ -536,7 +536,7 @@ def training_facts(exam: Exam) -> dict[str, dict]:
 def seeds_of(exam: Exam, run: str) -> tuple[int, ...]:
     """The simulation seeds that a run has seen."""
     if run.endswith("-shipped"):
-        return exam.seeds[:-1]
+        return exam.seeds[:-1] if run.startswith("fractions") else exam.seeds[:-1][:6]
     return exam.seeds if run == "fractions-finetuned" or run.startswith("finetune-") else exam.seeds[:1]
 
 

@@ -231,6 +231,25 @@ class TestRecipes:
         for table in more:
             assert_array_equal(table["dx"], first["dx"])
 
+    def test_no_epoch_waits_for_a_tuner(self, monkeypatch, two, tmp_path):
+        """Rows as drawn, and no tf.data tuner, which would hold up the end of an epoch by up to the epoch's time."""
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("only TensorFlow has tf.data")
+        got = []
+        for name in ("fit", "evaluate"):
+            whole = getattr(training.Blender, name)
+
+            def listen(self, x, whole=whole, **more):
+                got.append((x.options().autotune.enabled, np.concatenate([batch["rows"] for batch in x])))
+                return whole(self, x, **more)
+
+            monkeypatch.setattr(training.Blender, name, listen)
+        calls = self.drawn(monkeypatch, two, tmp_path, epochs=1)
+        tables = {sample is two[0]: table for sample, table in calls}
+        assert [tuned for tuned, _ in got] == [False, False]
+        for (_, rows), table in zip(got, (tables[True], tables[False]), strict=True):
+            assert_array_equal(rows[:, 2:4], np.stack([table["dy"], table["dx"]], 1))
+
     def test_fractions_is_told_in_training_only(self, monkeypatch, two, tmp_path):
         got, recipe = [], training._recipe
 
