@@ -40,8 +40,10 @@ TRAIN_SEEDS = tuple(range(900_001, 900_014))
 """Simulations that only trainings use: the first for the tutorial's, all but the last for the shipped fractions, the
 first six for the other shipped networks with masks, the last for fine-tuning."""
 BROADER = {"deeper": 1.5, "smaller": 3.0}
-"""Galaxies fainter and more compact than the paper's, which other surveys find: every second seed of the
-shipped network, and those beside the real galaxies in fine-tuning."""
+"""Galaxies fainter and more compact than the paper's, which other surveys find: every second seed of the shipped
+networks, and those beside the real galaxies in fine-tuning."""
+SHARPER = {"sharper": 1.4}
+"""The same galaxies as other filters see them, for fractions."""
 STEPS = ("tutorial", "ship", "finetune", "scores")
 LARGEST = 4e6  # bytes of a file of weights
 
@@ -170,7 +172,8 @@ def train_shipped(exam: Exam) -> None:
     """The long runs of the networks with masks, on galaxies of several seeds."""
     for name in ("unet", "blend2mask2flux", "fractions"):
         seeds = seeds_of(exam, f"{name}-shipped")
-        galaxies = simulated(exam, seeds[::2]), simulated(exam, seeds[1::2], **BROADER)
+        broader = BROADER | (SHARPER if name == "fractions" else {})
+        galaxies = simulated(exam, seeds[::2]), simulated(exam, seeds[1::2], **broader)
         train, valid = split(samples.join(galaxies), (0.9, 0.1), SEED)
         start = exam.out / "unet-shipped" if name == "blend2mask2flux" else None
         _train(exam, f"{name}-shipped", name, train, valid, start)
@@ -179,7 +182,7 @@ def train_shipped(exam: Exam) -> None:
 def fine_tune(exam: Exam) -> None:
     """The shipped network on real and synthetic galaxies: once for each fold, without it, and once on all."""
     real = real_galaxies(exam)
-    made = simulated(exam, exam.seeds[-1:], 2 * len(real), **BROADER)
+    made = simulated(exam, exam.seeds[-1:], 2 * len(real), **BROADER, **SHARPER)
     runs = {f"finetune-{k + 1}": rest for k, (rest, _) in enumerate(folds(exam, real))}
     for run, known in (runs | {"fractions-finetuned": real}).items():
         sides = zip(*(split(part, (0.8, 0.2), SEED) for part in (known, made[: len(known)])), strict=True)
@@ -794,7 +797,8 @@ def page(table: Table) -> str:
         "minutes of blend2mask2flux come after those of its U-Net, those of the fine-tuned network after those of the "
         "shipped one. The simulation seeds are used for nothing else; every second one of the shipped networks, and "
         f"that of the fine-tuning, go {BROADER['deeper']:g} mag deeper than the paper's galaxies, with radii up to "
-        f"{BROADER['smaller']:g} times smaller. Galaxies seen are those of training and validation.",
+        f"{BROADER['smaller']:g} times smaller; those for fractions are seen up to {SHARPER['sharper']:g} times more "
+        "sharply. Galaxies seen are those of training and validation.",
     ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
 

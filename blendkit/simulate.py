@@ -9,8 +9,10 @@ and tidal tails are put on top in pixel space, no finer than the PSF. Lengths ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ MAX_SEED = 10**12
 
 _GRID = 2 * SIZE  # side of the periodic grid of the Fourier transforms
 _PSF_SIGMA = 1.25  # pixels, Gaussian core of the PSF (FWHM 0.18")
+_SHARPER = ContextVar("sharper", default=1.0)  # what the widths of the PSF are divided by
 _TRUNCATION = 8.0  # Sersic profiles end there, in half-light radii
 
 
@@ -83,21 +86,35 @@ def _fourier_image(profile: Any) -> np.ndarray:
     return np.fft.ifftshift(image.array, axes=0)
 
 
-@cache
-def _psf() -> np.ndarray:
+@contextmanager
+def _seen(sharper: float) -> Iterator[None]:
+    """Draw with a PSF so many times narrower than WFC3/F160W's."""
+    token = _SHARPER.set(sharper)
+    try:
+        yield
+    finally:
+        _SHARPER.reset(token)
+
+
+@lru_cache(maxsize=4)
+def _psf(sharper: float = 1.0) -> np.ndarray:
     """WFC3/F160W-like transfer function: aperture, 0.128" native pixel, charge diffusion, 0.06" pixel."""
     import galsim
 
-    optics = galsim.Airy(lam_over_diam=0.132 / PIXEL_SCALE, obscuration=0.33)
-    detector = [galsim.Pixel(0.128 / PIXEL_SCALE), galsim.Gaussian(sigma=0.5), galsim.Pixel(1.0)]
+    optics = galsim.Airy(lam_over_diam=0.132 / PIXEL_SCALE / sharper, obscuration=0.33)
+    detector = [galsim.Pixel(0.128 / PIXEL_SCALE / sharper), galsim.Gaussian(sigma=0.5 / sharper), galsim.Pixel(1.0)]
     return _fourier_image(galsim.Convolve(optics, *detector))
+
+
+def _psf_sigma() -> float:
+    return _PSF_SIGMA / _SHARPER.get()
 
 
 def _see(profile: Any, x: float, y: float) -> np.ndarray:
     """The (SIZE, SIZE) light of a galsim profile at column `x`, row `y`, through the PSF."""
     phase_y = np.exp(-2j * np.pi * y * np.fft.fftfreq(_GRID))
     phase_x = np.exp(-2j * np.pi * x * np.fft.rfftfreq(_GRID))
-    spectrum = _fourier_image(profile) * _psf()
+    spectrum = _fourier_image(profile) * _psf(_SHARPER.get())
     spectrum *= phase_y[:, None]
     spectrum *= phase_x
     return np.fft.irfft2(spectrum, s=(_GRID, _GRID))[:SIZE, :SIZE]
@@ -129,7 +146,7 @@ def _inclined_disk(r_eff: float, cos_i: float, angle: float, flux: float) -> Any
 
 def _blobs(x: np.ndarray, y: np.ndarray, sigma: np.ndarray, flux: np.ndarray) -> np.ndarray:
     """Sum of k round Gaussians of intrinsic width `sigma` seen through the PSF's core, (SIZE, SIZE)."""
-    width = np.hypot(sigma, _PSF_SIGMA)[:, None]
+    width = np.hypot(sigma, _psf_sigma())[:, None]
     pixel = np.arange(SIZE)
     columns = np.exp(-0.5 * ((pixel - x[:, None]) / width) ** 2)
     rows = np.exp(-0.5 * ((pixel - y[:, None]) / width) ** 2)
@@ -185,7 +202,7 @@ class _Arms(NamedTuple):
     def factor(self, plane: _Plane, radius: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
         """Factor on the surface brightness; arms too tight for the PSF are smeared out."""
         wave = self.number * math.hypot(1.0, self.winding) / (radius * plane.scale * plane.q)
-        strength = self.strength * np.exp(-0.5 * (_PSF_SIGMA * wave) ** 2) * radius / (radius + 0.5)
+        strength = self.strength * np.exp(-0.5 * (_psf_sigma() * wave) ** 2) * radius / (radius + 0.5)
         return 1 + strength * np.cos(self.number * (azimuth - self.winding * np.log(radius)) + self.phase)
 
     def crest(self, rng: np.random.Generator, radius: np.ndarray) -> np.ndarray:
@@ -202,7 +219,7 @@ def _texture(rng: np.random.Generator, plane: _Plane, strength: float) -> np.nda
     spectrum = 1 / (1 + k_disk2 * (0.6 * plane.scale) ** 2)
     spectrum[0, 0] = 0
     spectrum /= np.sqrt(2 * np.mean(spectrum**2))
-    spectrum *= np.exp(-0.5 * _PSF_SIGMA**2 * (kx**2 + ky**2))
+    spectrum *= np.exp(-0.5 * _psf_sigma() ** 2 * (kx**2 + ky**2))
     noise = np.fft.rfft2(rng.standard_normal((SIZE, SIZE)))
     return np.exp(strength * np.sqrt(2) * np.fft.irfft2(noise * spectrum, s=(SIZE, SIZE)))
 
@@ -470,11 +487,19 @@ def _draw_galaxy(rng: np.random.Generator, deeper: float = 0.0, smaller: float =
 
 
 def _simulate_one(
-    seed: int, index: int, neighbours: bool, deeper: float, smaller: float
+    seed: int, index: int, neighbours: bool, deeper: float, smaller: float, sharper: float
 ) -> tuple[np.ndarray, np.ndarray, dict]:
     """Galaxy `index` of a seed: image (SIZE, SIZE) float32, segments (SIZE, SIZE) uint8, catalogue row."""
-    streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(5)
-    rng, rng_neighbours, rng_bad, rng_labels, rng_noise = map(np.random.default_rng, streams)
+    streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(6)
+    *streams, rng_psf = map(np.random.default_rng, streams)
+    with _seen(sharper ** rng_psf.random()):
+        return _draw_stamp(streams, seed, index, neighbours, deeper, smaller)
+
+
+def _draw_stamp(
+    streams: list[np.random.Generator], seed: int, index: int, neighbours: bool, deeper: float, smaller: float
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    rng, rng_neighbours, rng_bad, rng_labels, rng_noise = streams
     kind, mag, r_eff, _ = galaxy = _draw_galaxy(rng, deeper, smaller)
     x, y = CENTER + rng.uniform(-0.5, 0.5, 2)
     central = _DRAW[kind](rng, _flux(mag), r_eff, x, y)
@@ -520,6 +545,7 @@ def simulate(
     neighbours: bool = True,
     deeper: float = 0.0,
     smaller: float = 1.0,
+    sharper: float = 1.0,
     n_jobs: int | None = None,
     progress: bool = True,
 ) -> Sample:
@@ -542,6 +568,9 @@ def simulate(
     smaller : float
         Radii are divided by a factor drawn for each galaxy between 1 and this, uniformly in its logarithm, though not
         below 1.1 pixels: other surveys find more compact galaxies than the paper's.
+    sharper : float
+        Widths of the PSF, WFC3/F160W's, are divided by a factor drawn for each stamp between 1 and this, uniformly in
+        its logarithm: at shorter wavelengths HST sees more sharply.
     n_jobs : int, optional
         Number of processes; by default one per core.
     progress : bool
@@ -560,7 +589,7 @@ def simulate(
     Raises
     ------
     ValueError
-        If `n`, `seed` or `n_jobs` is not an integer within its range, or `deeper` out of range.
+        If `n`, `seed` or `n_jobs` is not an integer within its range, or `deeper`, `smaller` or `sharper` out of range.
 
     Notes
     -----
@@ -579,13 +608,16 @@ def simulate(
         )
     if not 1 <= smaller <= 5:
         raise ValueError(f"smaller = {smaller} was given, expected a factor from 1 to 5.")
+    if not 1 <= sharper <= 2:
+        raise ValueError(f"sharper = {sharper} was given, expected a factor from 1 to 2: pixels are no finer.")
     n_jobs = joblib.cpu_count() if n_jobs is None else _integer("n_jobs", n_jobs, 1, 1024)
 
     images = np.empty((n, SIZE, SIZE), np.float32)
     segmaps = np.empty((n, SIZE, SIZE), np.uint8)
     rows = []
     jobs = joblib.Parallel(n_jobs=min(n_jobs, n), return_as="generator")
-    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours, deeper, smaller) for index in range(n))
+    broader = deeper, smaller, sharper
+    stamps = jobs(joblib.delayed(_simulate_one)(seed, index, neighbours, *broader) for index in range(n))
     silent = None if progress else True  # None: silent where nobody watches, in logs and headless notebooks
     for i, stamp in enumerate(tqdm(stamps, total=n, desc="simulating", unit="galaxy", disable=silent)):
         images[i], segmaps[i], row = stamp
@@ -595,6 +627,7 @@ def simulate(
         + ("" if neighbours else ", no neighbours")
         + (f", {deeper} mag deeper" if deeper else "")
         + (f", up to {smaller} times smaller" if smaller > 1 else "")
+        + (f", PSF up to {sharper} times sharper" if sharper > 1 else "")
     )
     return Sample(images, segmaps, Table(rows=rows), zeropoint=ZEROPOINT, pixel_scale=PIXEL_SCALE, name=name)
 

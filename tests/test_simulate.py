@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.simulate import BAD_KINDS, SKY, _draw_galaxy, _psf, _segment, simulate
 
@@ -67,6 +68,18 @@ def test_deeper_and_smaller_change_only_what_they_say(population):
     assert "3.0 times smaller" in compact.name
 
 
+def test_sharper_narrows_the_psf_alone():
+    plain, sharp = simulate(6, seed=5, progress=False), simulate(6, seed=5, sharper=2.0, progress=False)
+    for name in ("mag", "r_eff", "truth_n_neighbours"):
+        assert list(plain.catalog[name]) == list(sharp.catalog[name])
+    assert_allclose(sharp.catalog["truth_flux"], plain.catalog["truth_flux"], rtol=0.03)
+    peaks = [side.images[:, 62:67, 62:67].max((1, 2)) for side in (plain, sharp)]
+    assert (peaks[1] > peaks[0]).all()
+    assert "2.0 times sharper" in sharp.name
+    again = simulate(6, seed=5, progress=False, n_jobs=1)
+    assert_array_equal(again.images, plain.images, "a sharp stamp leaves nothing behind")
+
+
 def test_redshifts(population):
     z = np.array([g.z for g in population])
     assert 0 < z.min() < z.max() < 1.5
@@ -83,10 +96,11 @@ def test_form(sample):
 
 
 def test_psf_is_018_arcsec_wide():
-    psf = np.fft.fftshift(np.fft.irfft2(_psf(), s=(256, 256)))
-    assert psf.sum() == pytest.approx(1, abs=1e-3)
-    profile = psf[128, 128:134] / psf[128, 128]
-    assert 2 * 0.06 * np.interp(-0.5, -profile, np.arange(6)) == pytest.approx(0.18, abs=0.01)
+    for sharper, width in ((1.0, 0.18), (2.0, 0.10)):
+        psf = np.fft.fftshift(np.fft.irfft2(_psf(sharper), s=(256, 256)))
+        assert psf.sum() == pytest.approx(1, abs=1e-3)
+        profile = psf[128, 128:134] / psf[128, 128]
+        assert 2 * 0.06 * np.interp(-0.5, -profile, np.arange(6)) == pytest.approx(width, abs=0.01)
 
 
 def test_sky_noise(sample):
@@ -217,6 +231,7 @@ def test_bad_arguments(arguments, named):
     [
         ({"deeper": 4}, "deeper = 4 was given, expected 0 to 3"),
         ({"smaller": 0.5}, "smaller = 0.5 was given, expected a"),
+        ({"sharper": 3}, "sharper = 3 was given, expected a factor from 1 to 2"),
     ],
 )
 def test_bad_populations(arguments, message):
