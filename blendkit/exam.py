@@ -798,7 +798,8 @@ def page(table: Table) -> str:
         "shipped one. The simulation seeds are used for nothing else; every second one of the shipped networks, and "
         f"that of the fine-tuning, go {BROADER['deeper']:g} mag deeper than the paper's galaxies, with radii up to "
         f"{BROADER['smaller']:g} times smaller; those for fractions are seen up to {SHARPER['sharper']:g} times more "
-        "sharply. Galaxies seen are those of training and validation.",
+        "sharply. These bounds were set with the real galaxies' magnitudes, radii and concentration in view. Galaxies "
+        "seen are those of training and validation.",
     ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
 
