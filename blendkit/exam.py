@@ -27,6 +27,7 @@ from .blending import draw_blends, place, render, split
 from .cleaning import clean
 from .deblenders import SEP, Network
 from .metrics import check_unseen, iou, resample, scores
+from .photometry import half_light_radius
 from .samples import Sample, load_sample
 from .simulate import simulate
 
@@ -47,7 +48,7 @@ SHARPER = {"sharper": 1.4}
 STEPS = ("tutorial", "ship", "finetune", "scores")
 LARGEST = 4e6  # bytes of a file of weights
 
-SHIPPED_PLAN = replace(training.plan_of("fractions"), blends=4096, valid=512, epochs=60)
+SHIPPED_PLAN = replace(training.plan_of("fractions"), blends=4096, valid=512, epochs=60, close=0.5)
 UNET_PLAN = replace(training.plan_of("unet"), blends=4096, valid=512, epochs=20, rate=1.5e-3, schedule="cosine")
 FLUX_PLAN = replace(
     training.plan_of("blend2mask2flux"), blends=4096, valid=512, epochs=16, rate=2e-4, schedule="cosine"
@@ -172,9 +173,11 @@ def train_shipped(exam: Exam) -> None:
     """The long runs of the networks with masks, on galaxies of several seeds."""
     for name in ("unet", "blend2mask2flux", "fractions"):
         seeds = seeds_of(exam, f"{name}-shipped")
-        broader = BROADER | (SHARPER if name == "fractions" else {})
-        galaxies = simulated(exam, seeds[::2]), simulated(exam, seeds[1::2], **broader)
-        train, valid = split(samples.join(galaxies), (0.9, 0.1), SEED)
+        if name == "fractions":
+            broader = with_measured_radii(simulated(exam, seeds[1::2], **BROADER, **SHARPER))
+        else:
+            broader = simulated(exam, seeds[1::2], **BROADER)
+        train, valid = split(samples.join([simulated(exam, seeds[::2]), broader]), (0.9, 0.1), SEED)
         start = exam.out / "unet-shipped" if name == "blend2mask2flux" else None
         _train(exam, f"{name}-shipped", name, train, valid, start)
 
@@ -182,7 +185,7 @@ def train_shipped(exam: Exam) -> None:
 def fine_tune(exam: Exam) -> None:
     """The shipped network on real and synthetic galaxies: once for each fold, without it, and once on all."""
     real = real_galaxies(exam)
-    made = simulated(exam, exam.seeds[-1:], 2 * len(real), **BROADER, **SHARPER)
+    made = with_measured_radii(simulated(exam, exam.seeds[-1:], 2 * len(real), **BROADER, **SHARPER))
     runs = {f"finetune-{k + 1}": rest for k, (rest, _) in enumerate(folds(exam, real))}
     for run, known in (runs | {"fractions-finetuned": real}).items():
         sides = zip(*(split(part, (0.8, 0.2), SEED) for part in (known, made[: len(known)])), strict=True)
@@ -193,6 +196,18 @@ def fine_tune(exam: Exam) -> None:
 def simulated(exam: Exam, seeds: Iterable[int], n: int | None = None, **population: float) -> Sample:
     """Cleaned synthetic galaxies of several seeds, `n` of each before cleaning, as one sample; see `simulate`."""
     return samples.join([clean(simulate(n or exam.galaxies, seed, **population)) for seed in seeds])
+
+
+def with_measured_radii(sample: Sample) -> Sample:
+    """The same galaxies, FLUX_RADIUS for `r_eff`, as in catalogues of galaxies that nobody has fitted.
+
+    It is the radius of a circle, seen through the PSF: elongated galaxies are blended more closely than by their
+    semi-major axis, compact ones less.
+    """
+    measured = half_light_radius(sample.images, sample.own_masks())
+    catalog = sample.catalog.copy()
+    catalog["r_eff"] = np.where(measured > 0, measured, catalog["r_eff"])
+    return replace(sample, catalog=catalog)
 
 
 def real_galaxies(exam: Exam) -> Sample:

@@ -35,6 +35,7 @@ __all__ = ["BlendLayer", "Blender", "Plan", "TrainingError", "has_gpu", "history
 
 MASK_WEIGHT = 0.1  # of the masks' loss where fluxes are trained as well
 HALVE_AFTER, STOP_AFTER = 4, 10  # flat epochs
+CLOSE = (0.5, 1.5)  # separation of close blends, in units of the larger effective radius; see `draw_blends`
 
 _CHECKPOINT, _HISTORY = "checkpoint.npz", "history.csv"
 
@@ -76,6 +77,9 @@ class Plan:
         blend2mask2flux (tutorial sizes, one core).
     fresh : bool
         False: the blends of the first epoch again in every epoch, which shows what over-fitting is.
+    close : float
+        Share of the training blends, 0 to 1, whose companion lies within 0.5 to 1.5 effective radii; the others, and
+        those of the validation, lie as `draw_blends` has it.
     """
 
     arguments: dict[str, Any]
@@ -88,6 +92,7 @@ class Plan:
     optimizer: str = "adam"
     xla: bool = False
     fresh: bool = True
+    close: float = 0.0
 
     def __post_init__(self):
         for name in ("blends", "valid", "epochs", "batch"):
@@ -106,6 +111,8 @@ class Plan:
                 raise ValueError(f"{name} = {value!r} was given in a plan, expected {known[0]!r} or {known[1]!r}.")
         if not (self.rate > 0 and math.isfinite(self.rate)):
             raise ValueError(f"rate = {self.rate} was given in a plan, expected a positive learning rate.")
+        if not 0 <= self.close <= 1:
+            raise ValueError(f"close = {self.close} was given in a plan, expected a share of the blends from 0 to 1.")
 
 
 PLANS = {
@@ -524,11 +531,23 @@ def _optimizer(plan, network):
 def _recipe(job, layer, epoch, times=1):
     """The rows of an epoch; those of epoch 0 are the validation's, which nobody is told anything about."""
     sample, n = (job.train, job.plan.blends) if epoch else (job.valid, times * job.plan.valid)
-    blends = draw_blends(sample, n, seed=np.random.default_rng([job.seed, epoch]))
+    blends = _drawn(sample, n, job.plan.close if epoch else 0.0, np.random.default_rng([job.seed, epoch]))
     told = np.full((n, 2), fractions.UNTOLD, np.int32)
     if epoch and job.model_name == "fractions":
         told = fractions.told(blends, np.random.default_rng([job.seed, epoch, 1]))
     return layer.recipe(blends) | {"told": told}
+
+
+def _drawn(sample, n, close, rng):
+    """Blends, a share of them close, in random order."""
+    from astropy.table import vstack
+
+    few = round(close * n)
+    if not few:
+        return draw_blends(sample, n, rng)
+    wide = [draw_blends(sample, n - few, rng)] if few < n else []
+    blends = vstack([*wide, draw_blends(sample, few, rng, separation=CLOSE)], metadata_conflicts="silent")
+    return blends[rng.permutation(n)]
 
 
 def _batches(recipe, batch):

@@ -165,6 +165,24 @@ class TestWhoSeesWhat:
         assert Exam(tmp_path, tmp_path / "out").home == exam.ROOT
 
 
+class TestRadii:
+    def test_those_of_real_galaxies_are_measured_ones(self, hst_folder):
+        real = bk.clean(bk.load_sample(hst_folder))
+        ratio = exam.with_measured_radii(real).catalog["r_eff"] / real.catalog["r_eff"]
+        assert np.median(ratio) == pytest.approx(1, abs=0.03)
+        assert np.quantile(np.abs(ratio - 1), 0.9) < 0.1
+
+    def test_pixels_stay_and_what_cannot_be_measured_too(self, sky, monkeypatch):
+        measured = np.linspace(1, 2, len(sky))
+        measured[3] = np.nan
+        monkeypatch.setattr(exam, "half_light_radius", lambda images, segments: measured)
+        changed = exam.with_measured_radii(sky)
+        kept = np.arange(len(sky)) == 3
+        assert changed.fingerprints == sky.fingerprints
+        np.testing.assert_array_equal(changed.catalog["r_eff"][~kept], measured[~kept])
+        np.testing.assert_array_equal(changed.catalog["r_eff"][kept], sky.catalog["r_eff"][kept])
+
+
 class TestTurns:
     def test_the_centre_stays(self, sky):
         views = list(exam.turns(sky.images, sky.sky))

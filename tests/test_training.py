@@ -199,8 +199,8 @@ class TestRecipes:
         """Tables drawn in a run, each with its sample."""
         calls, draw = [], training.draw_blends
 
-        def listen(sample, n, seed):
-            calls.append((sample, draw(sample, n, seed=seed)))
+        def listen(sample, n, seed, **more):
+            calls.append((sample, draw(sample, n, seed=seed, **more)))
             return calls[-1][1]
 
         monkeypatch.setattr(training, "draw_blends", listen)
@@ -230,6 +230,29 @@ class TestRecipes:
         assert len(more) == 2
         for table in more:
             assert_array_equal(table["dx"], first["dx"])
+
+    @pytest.mark.parametrize(("close", "sizes"), [(0.0, [64]), (0.25, [48, 16]), (1.0, [64])])
+    def test_a_share_of_them_close(self, monkeypatch, two, tmp_path, close, sizes):
+        """Close ones among the others in any order; those of the validation lie as they always do."""
+        got, fit = [], training.Blender.fit
+
+        def listen(self, x, **more):
+            got.append(np.concatenate([ops.convert_to_numpy(batch["rows"]) for batch in x]))
+            return fit(self, x, **more)
+
+        if keras.backend.backend() == "tensorflow":
+            monkeypatch.setattr(training.Blender, "fit", listen)
+        calls = self.drawn(monkeypatch, two, tmp_path, epochs=1, close=close)
+        train, (valid,) = ([table for sample, table in calls if sample is side] for side in two)
+        assert [len(table) for table in train] == sizes
+        for table, near in ((valid, False), (train[0], close == 1), (train[-1], close > 0)):
+            reach = table["distance"] / np.maximum(table["r_eff_central"], table["r_eff_companion"])
+            rounding = 0.75 / np.min(table["r_eff_central"])
+            assert (reach.max() <= training.CLOSE[1] + rounding) == near
+        rows = np.concatenate([np.stack([table["dy"], table["dx"]], 1) for table in train])
+        for drawn in got:
+            assert sorted(map(tuple, drawn[:, 2:4])) == sorted(map(tuple, rows))
+            assert (drawn[:, 2:4] == rows).all() == (len(sizes) == 1 and close == 0)
 
     def test_no_epoch_waits_for_a_tuner(self, monkeypatch, two, tmp_path):
         """Rows as drawn, and no tf.data tuner, which would hold up the end of an epoch by up to the epoch's time."""
@@ -636,6 +659,8 @@ class TestErrors:
             ({"rate": -1.0}, "rate = -1.0"),
             ({"schedule": "linear"}, "schedule = 'linear'"),
             ({"optimizer": "sgd"}, "optimizer = 'sgd' was given in a plan, expected 'adam' or 'muon'"),
+            ({"close": 1.5}, "close = 1.5 was given in a plan, expected a share of the blends from 0 to 1"),
+            ({"close": float("nan")}, "close = nan"),
         ],
     )
     def test_plans(self, change, told):
