@@ -581,17 +581,19 @@ def _share_inside(sample, rows, dx, dy, orient):
     """Share of each companion's light (positive pixels of its own segment) that is on the shifted stamp."""
     ny, nx = sample.images.shape[1:]
     y0, x0 = sample.centre
+    dx, dy, orient = map(np.asarray, (dx, dy, orient))
     share = np.ones(len(rows))
-    own = sample.own_masks()
-    for row in np.unique(rows):
-        light = np.where(own[row], sample.images[row], 0).clip(min=0).astype(float)
+    cut = sample.reach[rows] + np.maximum(np.abs(dx), np.abs(dy)) > min(ny - 1 - y0, nx - 1 - x0)
+    for row in np.unique(rows[cut]):
+        own = sample.segmaps[row] == sample.segmaps[row, y0, x0]
+        light = np.where(own, sample.images[row], 0).clip(min=0).astype(float)
         total = np.zeros((ny + 1, nx + 1))
         total[1:, 1:] = light.cumsum(0).cumsum(1)
-        these = np.flatnonzero(rows == row)
+        these = np.flatnonzero(cut & (rows == row))
         # the frame's corners, relative to the centre pixel, taken back to the companion's own frame
         top, bottom = -y0 - dy[these], ny - 1 - y0 - dy[these]
         left, right = -x0 - dx[these], nx - 1 - x0 - dx[these]
-        corners_y, corners_x = _turn_back(np.stack([top, bottom]), np.stack([left, right]), np.asarray(orient)[these])
+        corners_y, corners_x = _turn_back(np.stack([top, bottom]), np.stack([left, right]), orient[these])
         low_y, high_y = np.clip(np.sort(corners_y, axis=0) + y0 + [[0], [1]], 0, ny)
         low_x, high_x = np.clip(np.sort(corners_x, axis=0) + x0 + [[0], [1]], 0, nx)
         inside = total[high_y, high_x] - total[low_y, high_x] - total[high_y, low_x] + total[low_y, low_x]

@@ -422,7 +422,8 @@ def has_gpu() -> bool:
 class _State:
     """What a run remembers from one epoch to the next.
 
-    `saved` is the name of its weights once it is finished, `mixed` whether it began in mixed precision.
+    `saved` is the name of its weights once it is finished, `mixed` whether it began in mixed precision, `hardware`
+    what has trained it so far.
     """
 
     rate: float
@@ -431,6 +432,7 @@ class _State:
     rows: list[dict[str, float]] = field(default_factory=list)
     saved: str = ""
     mixed: bool = False
+    hardware: list[str] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -490,6 +492,7 @@ def _run_epochs(job, state, progress):
         timing = {"seconds": time.perf_counter() - began, "images_per_second": plan.blends / steps}
         row = {"epoch": epoch, **row, "learning_rate": rate, **timing}
         _advance(state, plan, {name: value if name == "epoch" else float(value) for name, value in row.items()})
+        state.hardware = list(dict.fromkeys([*state.hardware, _hardware()]))
         state.arrays |= _values(job.network.variables, "network") | _values(optimizer.variables, "optimizer")
         if state.flat == 0:
             state.arrays |= _values(job.network.variables, "best")
@@ -540,14 +543,17 @@ def _recipe(job, layer, epoch, times=1):
 
 def _drawn(sample, n, close, rng):
     """Blends, a share of them close, in random order."""
-    from astropy.table import vstack
+    from astropy.table import Table
 
     few = round(close * n)
     if not few:
         return draw_blends(sample, n, rng)
     wide = [draw_blends(sample, n - few, rng)] if few < n else []
-    blends = vstack([*wide, draw_blends(sample, few, rng, separation=CLOSE)], metadata_conflicts="silent")
-    return blends[rng.permutation(n)]
+    parts = [*wide, draw_blends(sample, few, rng, separation=CLOSE)]
+    order = rng.permutation(n)
+    blends = Table({name: np.concatenate([part[name] for part in parts])[order] for name in parts[0].colnames})
+    blends.meta = parts[0].meta  # of the sample, so the same in both; `vstack` takes long to compare them
+    return blends
 
 
 def _batches(recipe, batch):
@@ -599,7 +605,7 @@ def _card(job, state):
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "hardware": _hardware(),
+        "hardware": " and ".join(state.hardware),
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         "epochs": state.epoch,
         "best_epoch": 1 + min(range(state.epoch), key=lambda i: state.rows[i]["val_loss"]),
@@ -746,7 +752,7 @@ def _set(variables, arrays, kind):
 def _write(out, asked, state):
     """State and history, each in place of the last epoch's in one step."""
     out.mkdir(parents=True, exist_ok=True)
-    told = {name: getattr(state, name) for name in ("rate", "flat", "best", "rows", "saved", "mixed")}
+    told = {name: getattr(state, name) for name in ("rate", "flat", "best", "rows", "saved", "mixed", "hardware")}
     with _replacing(out / _CHECKPOINT) as file:
         np.savez(file, told=json.dumps(told | {"asked": asked}), **state.arrays)
     lines = [",".join(state.rows[0])] + [",".join(map(repr, row.values())) for row in state.rows]

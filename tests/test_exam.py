@@ -103,6 +103,16 @@ class TestWhoSeesWhat:
         assert len(set(TRAIN_SEEDS)) == len(TRAIN_SEEDS)
         assert min(TRAIN_SEEDS) > 900_000
 
+    def test_many_seeds_have_a_short_name(self, small, monkeypatch):
+        """Cards tell it; the seeds are there beside it."""
+        monkeypatch.setattr(
+            exam,
+            "simulate",
+            lambda n, seed, **_: dataclasses.replace(galaxies(seed), name=f"synthetic, seed {seed}, deep"),
+        )
+        assert exam.simulated(small, TRAIN_SEEDS[:1]).name == f"synthetic, seed {TRAIN_SEEDS[0]}, deep"
+        assert exam.simulated(small, TRAIN_SEEDS[1:3]).name == "synthetic, 2 seeds, deep"
+
     def test_every_real_galaxy_is_held_out_once(self, small):
         real = exam.real_galaxies(small)
         pairs = exam.folds(small, real)

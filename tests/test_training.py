@@ -353,6 +353,18 @@ class TestInterruption:
         train_here("blend2flux", tmp_path, progress=lambda history: shown.append(history["epoch"]))
         assert shown == [[1, 2, 3]]
 
+    def test_two_machines(self, tmp_path, monkeypatch):
+        """A run that goes on elsewhere names both, each once."""
+        stop_after(monkeypatch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train_here("blend2flux", tmp_path)
+        monkeypatch.undo()
+        here = training._hardware()
+        monkeypatch.setattr(training, "_hardware", lambda: "another machine")
+        train_here("blend2flux", tmp_path)
+        card = json.loads((tmp_path / "blend2flux.json").read_text(encoding="utf-8"))
+        assert card["hardware"] == f"{here} and another machine"
+
     def test_a_finished_run_returns_at_once(self, tmp_path, capsys, monkeypatch):
         network = train_here("blend2flux", tmp_path)
         capsys.readouterr()
