@@ -45,7 +45,7 @@ EXPECTED = {
             "ranking.two Sérsic profiles.mape_all": (6.2, 2),
             "iou.fractions": (0.87, 0.03),
             "iou.unet": (0.83, 0.03),
-            "iou.blend2mask2flux": (0.27, 0.04),
+            "iou.blend2mask2flux": (0.07, 0.03),
             "published.blend2flux": (0.1203, 0.0001),
         },
     },
