@@ -23,7 +23,7 @@ help:
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
 
 tutorial: $(READY)
-	@$(BIN)/python -m blendkit.runner --sample="$(SAMPLE)" --profile="$(PROFILE)" --seed="$(SEED)" --results="$(RESULTS)"
+	@$(BIN)/python -m tools.run_notebooks --sample="$(SAMPLE)" --profile="$(PROFILE)" --seed="$(SEED)" --results="$(RESULTS)"
 
 lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
@@ -33,10 +33,11 @@ lab: $(READY)
 test: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
-	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || bad=1; done; exit $${bad:-0}
 
 install: $(READY)
 

@@ -1,60 +1,48 @@
 """blendkit: explore and teach how blended galaxies are measured with deep learning.
 
-``import blendkit as bk`` is quick: every name below is loaded from its module on first use.
+``import blendkit as bk`` is quick: every name below is loaded from its room on first use.
 """
 
+import sys
 from importlib import import_module
-
-from .preflight import preflight, profile
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Sample": "samples",
-    "load_sample": "samples",
-    "clean": "cleaning",
-    "split": "blending",
-    "draw_blends": "blending",
-    "make_blends": "blending",
-    "render": "blending",
-    "export": "blending",
-    "load_published": "published",
-    "train": "training",
-    "write_numbers": "numbers",
-    "BlendExplorer": "widgets",
-    "StampInspector": "widgets",
-    "export_html": "widgets",
+_NAMES = {
+    "data.sample": ("Sample",),
+    "data.load": ("load_sample", "load_published"),
+    "data.cleaning": ("clean",),
+    "blends.recipe": ("split", "draw_blends", "make_blends"),
+    "blends.rendering": ("render", "render_parts", "export"),
+    "networks.training": ("train",),
+    "deblenders.base": ("match",),
+    "deblenders.methods": ("measure",),
+    "metrics.scores": ("scores",),
+    "widgets": ("BlendExplorer", "ErrorsBrowser", "StampInspector", "export_html"),
+    "session": ("preflight", "profile"),
 }
-_MODULES = (
-    "blending",
-    "cleaning",
-    "deblenders",
-    "figures",
-    "metrics",
-    "models",
-    "photometry",
-    "published",
-    "samples",
-    "scoreboard",
-    "simulate",
-    "tables",
-    "training",
-    "weights",
-    "widgets",
-)
+_ROOMS = ("blends", "data", "deblenders", "figures", "lessons", "metrics", "networks", "widgets")
+_HOME = {name: home for home, names in _NAMES.items() for name in names}
+_MODULES = dict(zip(_ROOMS, _ROOMS, strict=True)) | {
+    "models": "networks.builders",
+    "training": "networks.training",
+    "weights": "networks.weights",
+    "tables": "metrics.tables",
+}
 
-__all__ = [*_HOME, *_MODULES, "preflight", "profile"]
+__all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name):
-    module = _HOME.get(name, name)
-    if module in ("models", "training"):
-        import_module("blendkit.quiet").load_keras()
-    if name in _HOME:
-        return getattr(import_module(f"blendkit.{module}"), name)
-    if name in _MODULES:
-        return import_module(f"blendkit.{name}")
-    raise AttributeError(f"module 'blendkit' has no attribute {name!r}")
+    home = _HOME.get(name) or _MODULES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'blendkit' has no attribute {name!r}")
+    if home in ("networks.builders", "networks.training"):
+        import_module("blendkit.networks.backend").load_keras()
+        if "ipykernel" in sys.modules:  # a notebook may watch a training
+            import_module("blendkit.widgets.curve")
+    module = import_module(f"blendkit.{home}")
+    return getattr(module, name) if name in _HOME else module
 
 
 def __dir__():

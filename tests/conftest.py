@@ -3,17 +3,17 @@
 import atexit
 import os
 import random
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).resolve().parents[1]
-HST = ROOT.parent / "shared" / "data" / "hst-sample"
-CATALOGUE = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SKY = 0.006
 
 # Simulated galaxies go to a folder of this session; set here so that notebooks run by tests inherit it.
@@ -34,67 +34,48 @@ def pytest_runtest_setup(item):
     random.seed(item.nodeid)
 
 
-@pytest.fixture(scope="session")
-def hst_folder():
-    """The folder with 96 real HST galaxies beside the checkout."""
-    if not HST.is_dir():
-        pytest.skip("no hst-sample: put the project's shared/data folder beside the checkout (../shared/data)")
-    return HST
+def pytest_collection_modifyitems(items):
+    """The notebooks, which take longest, come first."""
+    items.sort(key=lambda item: "test_notebooks" not in item.nodeid)
 
 
-@pytest.fixture(scope="session")
-def hst(hst_folder):
-    """The real sample as it is read."""
-    return bk.load_sample(hst_folder)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests on one worker, the browser's all together, the notebooks of both samples side by side."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            sample = re.search(r"test_notebooks.*\[(hst|synthetic)", nodeid)
+            return sample[1] if sample else "browser" if "browser/" in nodeid else nodeid.split("::")[0]
+
+    return Scheduler(config, log)
 
 
-@pytest.fixture(scope="session")
-def hst_clean(hst):
-    return bk.clean(hst)
+def shared(name):
+    """A path in the project's data folder beside the checkout; without it, the test is skipped."""
+    if not (SHARED / name).exists():
+        pytest.skip(f"no {name}: put the project's shared/data folder beside the checkout (../shared/data)")
+    return SHARED / name
 
 
-@pytest.fixture(scope="session")
-def published_csv():
-    """The paper's published catalogue."""
-    if not CATALOGUE.is_file():
-        pytest.skip("no output_catalog.csv: put the project's shared/data folder beside the checkout (../shared/data)")
-    return CATALOGUE
+session = pytest.fixture(scope="session")
+hst_folder = session(lambda: shared("hst-sample"))  # 96 real galaxies
+hst = session(lambda hst_folder: bk.load_sample(hst_folder))
+hst_clean = session(lambda hst: bk.clean(hst))
+synthetic = session(lambda: bk.load_sample("synthetic", n=200, seed=0))
+synthetic_clean = session(lambda synthetic: bk.clean(synthetic))
+published_csv = session(lambda: shared("paper/output_catalog.csv"))
+published = session(lambda published_csv: bk.load_published(published_csv))  # blends and predictions
+make_sample = session(lambda: gaussian_sample)
+gaussian = session(lambda: gaussian_light)
 
 
-@pytest.fixture(scope="session")
-def published(published_csv):
-    """The published catalogue as blends and predictions."""
-    return bk.load_published(published_csv)
-
-
-@pytest.fixture(scope="session")
-def synthetic():
-    """200 simulated galaxies, seed 0."""
-    return bk.load_sample("synthetic", n=200, seed=0)
-
-
-@pytest.fixture(scope="session")
-def synthetic_clean(synthetic):
-    return bk.clean(synthetic)
-
-
-@pytest.fixture(scope="session")
-def make_sample():
-    """A function that makes small samples by hand; see `gaussian_sample`."""
-    return gaussian_sample
-
-
-@pytest.fixture(scope="session")
+@session
 def accepted():
     """Eight round Gaussians, cleaned, with all of them accepted by hand."""
     sample = gaussian_sample(8, sigma=2.5)
     return bk.clean(sample, n_jobs=1, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"))
-
-
-@pytest.fixture(scope="session")
-def gaussian():
-    """A function that draws one round Gaussian; see `gaussian_light`."""
-    return gaussian_light
 
 
 def gaussian_light(shape, y, x, flux, sigma):
@@ -109,8 +90,6 @@ def gaussian_sample(n=6, shape=(64, 64), *, seed=0, sky=SKY, sigma=2.0, mags=Non
     `neighbours` are (dy, dx, flux) of further ones that every stamp holds. Ids are 10, 11, ...; `flux_auto` is the
     true flux of each central one.
     """
-    from astropy.table import Table
-
     rng = np.random.default_rng(seed)
     ny, nx = shape
     mags = np.linspace(20.0, 22.0, n) if mags is None else np.asarray(mags, float)
@@ -122,12 +101,7 @@ def gaussian_sample(n=6, shape=(64, 64), *, seed=0, sky=SKY, sigma=2.0, mags=Non
         light = np.stack(layers)
         segmaps[i] = np.where(light.sum(0) > 1.2 * SKY, light.argmax(0) + 1, 0)
         images[i] = light.sum(0) + rng.normal(0, sky, shape)
-    catalog = Table({
-        "id": np.arange(n) + 10,
-        "mag": mags,
-        "r_eff": np.full(n, 1.1774 * sigma),
-        "morphology": np.array(["sph", "disk", "sphd", "irr"])[np.arange(n) % 4],
-        "segval": np.ones(n, int),
-        "flux_auto": flux,
-    })  # fmt: skip
+    kinds = np.array(["sph", "disk", "sphd", "irr"])[np.arange(n) % 4]
+    catalog = {"id": np.arange(n) + 10, "mag": mags, "r_eff": np.full(n, 1.1774 * sigma), "morphology": kinds}
+    catalog = Table(catalog | {"segval": np.ones(n, int), "flux_auto": flux})
     return bk.Sample(images, segmaps, catalog, name="Gaussians")

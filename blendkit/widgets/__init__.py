@@ -1,15 +1,13 @@
-"""Widgets for notebooks, `export_html` for pages without a kernel, and `errors`, where callback errors go."""
+"""Widgets for notebooks, and `export_html` for pages without a kernel."""
 
-from .explorer import BlendExplorer
-from .export import export_html
-from .inspector import StampInspector
+from importlib import import_module
 
-__all__ = ["BlendExplorer", "ErrorsBrowser", "StampInspector", "export_html"]
+_HOME = {"BlendExplorer": "explorer", "ErrorsBrowser": "browser", "LearningCurve": "curve"}
+_HOME |= {"StampInspector": "inspector", "export_html": "export"}
+__all__ = list(_HOME)
 
 
 def __getattr__(name):
-    if name == "ErrorsBrowser":  # only then matplotlib is needed
-        from .errors_browser import ErrorsBrowser
-
-        return ErrorsBrowser
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -5,8 +5,8 @@
 //   "curve"   losses after each epoch (LearningCurve)
 // and `standalone`, a blend explorer without a kernel, for exported pages.
 
-const COLOURS = ["#56b4e9", "#e69f00", "#ffffff", "#aaaaaa"]; // central, companion, both: told apart by colour-blind eyes
-const GROUND = "#262626";
+const COLOURS = ["#0072b2", "#d55e00", "#cc79a7"]; // central, companion, both: as in the figures
+const [WHITE, GREY, GROUND] = ["#ffffff", "#aaaaaa", "#1a1a1a"];
 const SCALE = 3; // screen pixels per pixel of a stamp
 const SETTINGS = ["dx", "dy", "dmag", "turn_central", "turn_companion", "extra_noise"];
 
@@ -15,7 +15,7 @@ const SETTINGS = ["dx", "dy", "dmag", "turn_central", "turn_companion", "extra_n
 const floats = (view) => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
-// As blendkit.blending.place: a stamp, turned about the centre pixel and shifted, with `fill` where that leaves
+// As blendkit.blends.geometry.place: a stamp, turned about the centre pixel and shifted, with `fill` where that leaves
 // the frame empty. `fill` may be a number.
 export function place(stamp, [ny, nx], orient, dy, dx, fill) {
   const out = new stamp.constructor(ny * nx);
@@ -63,7 +63,7 @@ export function blend(pair, set) {
   return { image, central, companion, masks };
 }
 
-// The asinh stretch of blendkit's PNG pictures: -1 noise is black, `white` is white.
+// An asinh stretch: -1 noise is black, `white` is white.
 function levels(pixels, noise, white, stretch = 0) {
   const soft = 2 * noise * 10 ** stretch;
   const top = Math.asinh(Math.max(white, 2 * noise) / soft);
@@ -115,9 +115,9 @@ const packed = (css) => {
   const value = parseInt(css.slice(1), 16);
   return (0xff000000 | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
 };
-const MASK_COLOURS = [GROUND, ...COLOURS.slice(0, 3)].map(packed);
+const MASK_COLOURS = [GROUND, ...COLOURS].map(packed);
 
-// The outline of a mask along the edges of its pixels; a dark line below keeps it legible on light.
+// The outline of a mask along the edges of its pixels.
 function contour(context, [ny, nx], mask, colour, width = 2) {
   const path = new Path2D();
   const at = (row, column) => row >= 0 && row < ny && column >= 0 && column < nx && mask[row * nx + column] > 0;
@@ -132,9 +132,10 @@ function contour(context, [ny, nx], mask, colour, width = 2) {
   stroke(context, path, colour, width);
 }
 
+// A line with a halo, legible on sky and on galaxies.
 function stroke(context, path, colour, width = 2) {
-  context.strokeStyle = "rgba(0, 0, 0, 0.6)";
-  context.lineWidth = 2.5 * width;
+  context.strokeStyle = colour === WHITE ? "rgba(0, 0, 0, 0.6)" : "rgba(255, 255, 255, 0.85)";
+  context.lineWidth = 2 * width;
   context.stroke(path);
   context.strokeStyle = colour;
   context.lineWidth = width;
@@ -145,7 +146,7 @@ function ellipses(context, [ny], shapes) {
   for (const [x, y, a, b, theta, which] of shapes) {
     const path = new Path2D();
     path.ellipse((x + 0.5) * SCALE, (ny - y - 0.5) * SCALE, a * SCALE, b * SCALE, -theta, 0, 2 * Math.PI);
-    stroke(context, path, COLOURS[which] ?? COLOURS[2]);
+    stroke(context, path, which < 2 ? COLOURS[which] : WHITE);
   }
 }
 
@@ -268,14 +269,14 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-const swatch = (text, which) => `<span class="bk-swatch" style="color:${COLOURS[which]}">${text}</span>`;
-const OWNERS = `${swatch("central", 0)} ${swatch("companion", 1)}`;
+const swatch = (text, colour) => `<span class="bk-swatch"><span style="color:${colour}">■</span> ${text}</span>`;
+const OWNERS = `${swatch("central", COLOURS[0])} ${swatch("companion", COLOURS[1])}`;
 const CAPTIONS = {
   blend: `blend <span class="bk-hint"></span>`,
   central: "central galaxy alone",
   companion: "companion alone",
-  masks: `true masks: ${OWNERS} ${swatch("both", 2)}`,
-  profile: `light through both centres: ${swatch("blend", 2)} ${OWNERS}`,
+  masks: `true masks: ${OWNERS} ${swatch("both", COLOURS[2])}`,
+  profile: `light through both centres: ${swatch("blend", WHITE)} ${OWNERS}`,
 };
 const TRUTH = ["central", "companion", "masks", "profile"]; // hidden while the reader guesses
 
@@ -354,7 +355,7 @@ function renderBlend({ model, el }) {
       const parts = [
         { pixels: shown.central, colour: COLOURS[0], dash: [] },
         { pixels: shown.companion, colour: COLOURS[1], dash: [7, 4] },
-        { pixels: shown.image, colour: COLOURS[2], dash: [2, 3] },
+        { pixels: shown.image, colour: WHITE, dash: [2, 3] },
       ];
       profile(panels.profile.canvas, shape, parts, set);
     }
@@ -386,9 +387,11 @@ function renderBlend({ model, el }) {
   }
 
   function recipe(set) {
-    const named = ["dmag", "orient_central", "orient_companion"].filter((name) => set[name]);
-    const rest = named.map((name) => `, ${name}=${+set[name].toPrecision(15)}`).join("");
-    return `bk.make_blends(${model.get("called")}, ${model.get("pair").join(", ")}, ${set.dx}, ${set.dy}${rest})`;
+    const turns = [set.orient_central, set.orient_companion];
+    const dmag = set.dmag ? `, dmag=${+set.dmag.toPrecision(15)}` : "";
+    const orient = turns.some(Boolean) ? `, orient=[${turns.join(", ")}]` : "";
+    const [called, ids] = [model.get("called"), model.get("pair").join(", ")];
+    return `bk.make_blends(${called}, [${ids}], ${set.dx}, ${set.dy}${dmag}${orient})`;
   }
 
   async function copyCode() {
@@ -494,10 +497,11 @@ function renderStamps({ model, el }) {
 function renderPicker({ model, el }) {
   const root = element("div", { class: "bk-view bk-picker", role: "listbox", "aria-label": model.get("label") });
   root.setAttribute("data-lm-suppress-shortcuts", "true");
+  root.style.setProperty("--chosen", COLOURS[model.get("label") === "companion" ? 1 : 0]);
   el.append(root);
-  const size = model.get("size");
-  const thumbs = bytes(model.get("thumbs"));
-  const buttons = model.get("names").map((name, k) => {
+  const [names, thumbs] = [model.get("names"), bytes(model.get("thumbs"))];
+  const size = Math.sqrt(thumbs.length / names.length);
+  const buttons = names.map((name, k) => {
     const canvas = element("canvas", { "aria-hidden": "true" });
     paint(canvas, [size, size], thumbs.subarray(k * size * size, (k + 1) * size * size));
     return element("button", { type: "button", role: "option", onclick: () => choose(k) }, canvas);
@@ -537,10 +541,10 @@ function renderPicker({ model, el }) {
 const CURVES = [
   {
     name: "loss",
-    caption: `loss, which the network lowers: ${swatch("training", 3)} ${swatch("validation, other galaxies", 2)}`,
+    caption: `loss, which the network lowers: ${swatch("training", GREY)} ${swatch("validation, other galaxies", WHITE)}`,
     lines: [
-      { column: "loss", colour: COLOURS[3], dash: [7, 4] },
-      { column: "val_loss", colour: COLOURS[2], dash: [] },
+      { column: "loss", colour: GREY, dash: [7, 4] },
+      { column: "val_loss", colour: WHITE, dash: [] },
     ],
     axis: "loss",
   },
@@ -613,7 +617,7 @@ function renderCurve({ model, el }) {
         polyline(context, history[column].map((value, k) => [X(epoch[k]), Y(value)]), colour, dash);
         history[column].forEach((value, k) => dot(epoch[k], value, colour, epoch[k] === chosen ? 8 : 3));
       }
-      if (name === "loss") dot(epoch[best], val_loss[best], COLOURS[2], 8);
+      if (name === "loss") dot(epoch[best], val_loss[best], WHITE, 8);
       const said = lines.map(({ column }) => `${column.replaceAll("_", " ")} ${history[column].at(-1).toPrecision(3)}`);
       canvas.setAttribute("aria-label", `${axis} after each of ${epoch.length} epochs; now ${said.join(", ")}`);
     }
@@ -648,9 +652,7 @@ class Model {
     this.values = values;
     this.handlers = {};
   }
-  get(name) {
-    return this.values[name];
-  }
+  get = (name) => this.values[name];
   set(name, value) {
     if (this.values[name] === value) return;
     this.values[name] = value;
@@ -660,19 +662,21 @@ class Model {
   on(event, act) {
     (this.handlers[event] ??= []).push(act);
   }
-  off(event, act) {
-    this.handlers[event] = (this.handlers[event] ?? []).filter((other) => other !== act);
-  }
+  off = (event, act) => (this.handlers[event] = (this.handlers[event] ?? []).filter((other) => other !== act));
 }
 
 const decoded = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
-// The sky stamps that fill what central and companion leave empty, as blendkit.blending.sky_rows.
+// The sky stamps that fill what central and companion leave empty, as blendkit.blends.recipe.sky_rows.
 function skyRows(central, companion, size) {
   const mix = (id) => Number(((BigInt.asUintN(32, BigInt(id)) * 0x9e3779b1n) & 0xffffffffn) >> 16n);
   const first = (5 * mix(central) + 11 * mix(companion)) % size;
   return [(first + Math.floor(size / 2)) % size, first];
 }
+
+const NOTE =
+  "This page works without Python: drag the companion, move the sliders, choose galaxies. It has no SEP and no " +
+  "networks, and hides nothing to guess: for that, open the notebook.";
 
 export function standalone(el, page) {
   const { shape, galaxies, start } = page;
@@ -715,7 +719,7 @@ export function standalone(el, page) {
   const thumbs = decoded(page.thumbs);
   const names = galaxies.map(({ name }) => name);
   const pickers = ["central galaxy", "companion"].map(
-    (label, which) => new Model({ label, names, thumbs, size: page.thumb_size, index: start[which] }),
+    (label, which) => new Model({ label, names, thumbs, index: start[which] }),
   );
   const message = element("div", { role: "alert", class: "bk-message" });
   let now = [];
@@ -770,8 +774,7 @@ export function standalone(el, page) {
     return strip;
   });
   const box = element("div", { class: "bk-standalone" });
-  const note = element("p", { class: "bk-note" }, page.note);
-  box.append(note, ...strips, controls);
+  box.append(element("p", { class: "bk-note" }, NOTE), ...strips, controls);
   box.append(element("div", { class: "bk-buttons" }, button("surprise me", surprise), button("reset", reset)), message);
   el.append(box);
   renderBlend({ model, el: box });

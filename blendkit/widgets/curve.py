@@ -1,49 +1,48 @@
 """The learning curve of a network while it is being trained."""
 
-from __future__ import annotations
+import os
+from contextlib import contextmanager
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
+from IPython.display import display
+from traitlets import Dict, Int, Unicode
 
-import traitlets
-
-from .view import _View
-
-_COLUMNS = ("epoch", "loss", "val_loss", "val_mape_central", "val_mape_companion", "seconds", "images_per_second")
+from ..figures import learning_curve
+from ..networks import training
+from .view import View
 
 
-class LearningCurve(_View):
-    """Losses after each epoch, drawn by ``blend_view.js``, with the time that is left; point at an epoch to read it.
+class LearningCurve(View):
+    """Losses after each epoch of a network's plan and the time that is left; point at an epoch to read it."""
 
-    Parameters
-    ----------
-    name : str
-        Of the network.
-    epochs : int
-        Of its plan.
-    """
-
-    kind = traitlets.Unicode("curve").tag(sync=True)
-    name = traitlets.Unicode().tag(sync=True)
-    epochs = traitlets.Int().tag(sync=True)
-    history = traitlets.Dict().tag(sync=True)
-
-    def show(self, history: Mapping[str, Sequence[float]]) -> None:
-        """Draw what there is by now.
-
-        Parameters
-        ----------
-        history : mapping of sequences
-            As `blendkit.train` gives it to its `progress`.
-        """
-        self.history = {name: list(map(float, history[name])) for name in _COLUMNS if name in history}
+    kind, name = Unicode("curve").tag(sync=True), Unicode().tag(sync=True)
+    epochs, history = Int().tag(sync=True), Dict().tag(sync=True)
 
     def _repr_mimebundle_(self, **kwargs):
-        from ..figures import learning_curve
-
-        drawn = io.BytesIO()
-        learning_curve(self.history).savefig(drawn)
-        picture = {"image/png": base64.b64encode(drawn.getvalue()).decode()}  # for pages without a kernel
         bundle, metadata = super()._repr_mimebundle_(**kwargs)
-        return bundle | picture, metadata
+        return bundle | {
+            "image/png": print_figure(learning_curve(self.history), bbox_inches=None, base64=True)
+        }, metadata
+
+
+@contextmanager
+def live_curve(name, plan):
+    """A reporter for `blendkit.train` in a notebook that somebody looks at."""
+    curve, shown = LearningCurve(name=name, epochs=plan.epochs), []
+
+    def show(history):
+        curve.history = {name: list(map(float, values)) for name, values in history.items()}
+        if not shown:
+            shown.append(display(curve, display_id=True))
+
+    try:
+        yield show
+        curve.epochs = len(curve.history.get("epoch", ()))  # also where it stopped early
+    finally:
+        for place in shown:
+            place.update(curve)  # its picture, which stays in the notebook, is that of all epochs
+
+
+if hasattr(get_ipython(), "kernel") and "BLENDKIT_HEADLESS" not in os.environ:
+    training.reporter = live_curve

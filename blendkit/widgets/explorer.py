@@ -1,44 +1,40 @@
 """Two galaxies that are dragged over one another in the browser, and what SEP and the networks make of the blend."""
 
-from __future__ import annotations
-
 import asyncio
+import base64
 import contextlib
-import dataclasses
 import html
-import sys
-import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
+import IPython
 import ipywidgets as ipw
 import numpy as np
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 
-from ..blending import draw_blends, make_blends, render, render_parts, sky_rows
-from ..deblenders import LABELS, Network, by_name, check_name, checked, match_pixels
-from ..photometry import detect
-from ..samples import Sample
-from . import picture
-from .errors import record, recorded, say
-from .export import page, spread
-from .view import LINKED, MIME, BlendView, Panel, Picker, name_of, noise_field, thumbnails, with_picture
+from ..blends.recipe import draw_blends, make_blends, sky_rows
+from ..blends.rendering import render, render_parts
+from ..data.check import require
+from ..data.photometry import detect
+from ..data.sample import Sample
+from ..deblenders.base import match_pixels
+from ..deblenders.sep import LABELS
+from ..figures.style import MEMBERS, sky_noise
+from . import view
+from .answers import Detector, as_html, compared, guessed, labelled
+from .view import Panel, name_of, row, say, shown_errors, status
 
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-SHOWN = 24
-"""Thumbnails in a strip."""
-_PANELS = {
-    "blend": "blend, and the objects that SEP detects (ellipses)",
-    "central": "central galaxy alone",
-    "companion": "companion alone",
-    "masks": "true masks: " + " ".join(map(picture.swatch, ("central", "companion", "both"), (0, 1, 2))),
-}
+MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
+SHOWN, OFFERED = 24, 20  # thumbnails in a strip; galaxies in a page
+_GALAXIES = {"central galaxy": "in the centre of the stamp", "companion": "that you move"}
 _ELLIPSE = 3  # isophotal semi-axes of SExtractor, times its a and b
 _WAIT = 0.02  # seconds without a move before anybody is asked
-_CELL = 'style="padding: 0 1.2em 0 0; text-align: left; vertical-align: top"'
-_WIDE = {"description_width": "9.6em"}
+_SHIFTED = "How far the companion lies {} the central galaxy"
+_FAINTER = "Positive = fainter: the companion's pixels, noise included, times 10 ** (-0.4 offset)"
+_NOISE = "Noise added to the blend, in units of the noise of this sample's sky"
+_TURNED = "How the {} galaxy is mirrored, and then turned about its centre"
+_STRETCHED = "0 shows the faint outskirts, 2 only the bright centres"
+_ITSELF = "A galaxy cannot be blended with itself: choose two different ones."
 _WHICH_FLUX = (
     "These magnitudes are of Kron fluxes: the true one is that of the cleaned galaxy alone, SEP's is measured in the "
     "blend, neighbour masked. The lists above show the catalogue's magnitudes."
@@ -47,560 +43,280 @@ _HIDDEN = (
     "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down "
     "your guesses, then untick 'hide the truth'. A hint: both galaxies together have {:.2f} mag."
 )
-_FAINTEST, _BRIGHTEST = 35, 5  # magnitudes that a guess may have
+_SEES = (
+    "nothing.",
+    "one object: for it, the two galaxies are one (or one of them is too faint).",
+    "two objects. The one nearest the centre counts as the central galaxy.",
+    "{} objects, more than there are. It takes the one nearest the centre and the brightest other one.",
+)
 
 
-class BlendExplorer(ipw.VBox):
-    """Drag one galaxy over another and see what SEP and the networks measure.
+class BlendExplorer(view.Board):
+    """Drag one galaxy over another and see what SEP and the networks measure; `recipe` is the one-row table shown now.
 
-    The pictures are made in the browser from two stamps (``blend_view.js``): no slider waits for Python, which answers
-    with photometry when a slider has come to rest.
+    The browser makes the pictures (``blend_view.js``); Python answers with photometry once a slider has come to rest.
 
     Parameters
     ----------
     sample : Sample
         At least two galaxies, cleaned.
-    deblenders : callable, sequence of str, or mapping of str to str or callable, optional
-        Methods beside SEP, as for `blendkit.deblenders.measure`; a box switches each on and off. By default "fractions"
-        is offered for stamps of 128 x 128 pixels, and switched off: the first tick loads the network.
+    methods : callable, sequence, or mapping of str to str or callable, optional
+        Methods beside SEP, as for `blendkit.measure`; a box switches each on and off. By default "fractions" is offered
+        for stamps of 128 x 128 pixels, and switched off: the first tick loads the network.
     central, companion : int, optional
         Catalogue ids of the galaxies to start with; default two of about the median magnitude.
-
-    Attributes
-    ----------
-    recipe : astropy.table.Table
-        The one-row table, as `make_blends` gives it, of what is shown now.
-
-    Raises
-    ------
-    ValueError
-        Where the sample has a single galaxy, the ids given are not two different ones of the sample, or a method has an
-        unknown name.
     """
 
-    def __init__(
-        self,
-        sample: Sample,
-        deblenders: Callable[[np.ndarray], Table] | Sequence[str] | Mapping[str, str | Callable] | None = None,
-        *,
-        central: int | None = None,
-        companion: int | None = None,
-    ):
-        if len(sample) < 2:
-            raise ValueError("the sample has a single galaxy, expected at least two: a blend needs a pair.")
-        self.sample = sample
-        self.recipe: Table | None = None
-        self._noise = picture.noise_level(sample.sky)
-        self._surprises, self._paused, self._moves, self._tasks, self._notice = 0, False, 0, set(), ""
-        self._sep = _Detector("SEP")
-        ticked = deblenders is not None
-        if not ticked:  # the shipped network knows stamps of one size
-            deblenders = ("fractions",) if sample.images.shape[1:] == (128, 128) else ()
-        self._methods = _methods(deblenders)
-        self.view = BlendView(shape=list(sample.images.shape[1:]), sigma=self._noise, called=_called(sample))
-        self._make_controls(_start_pair(sample, central, companion), ticked)
-        self.verdict, self.answer, self.message = ipw.HTML(), ipw.HTML(), ipw.HTML()
-        super().__init__(
-            [*self._controls(), self.message, self.verdict, self.view, _row(*self.asked.values()), self.answer],
-            layout=ipw.Layout(max_width="1160px"),
-        )
+    def __init__(self, sample: Sample, methods=None, *, central: int | None = None, companion: int | None = None):
+        require(len(sample) > 1, "the sample has a single galaxy, expected at least two: a blend needs a pair.")
+        self.sample, shape = sample, sample.images.shape[1:]
+        self._surprises, self._notice = 0, ""
+        fitting = ("fractions",) if shape == (128, 128) else ()  # the network knows stamps of one size
+        self._sep, self.methods = Detector("SEP", detect), labelled(fitting if methods is None else methods)
+        known = getattr(IPython.get_ipython(), "user_ns", {}).items()
+        called = next((name for name, value in known if value is sample and not name.startswith("_")), "sample")
+        self.view = view.BlendView(shape=list(shape), sigma=sky_noise(sample), called=called)
+        self.verdict, self.answer = ipw.HTML(), ipw.HTML()
+        self._make_controls(*shape, _start_pair(sample, central, companion), ticked=methods is not None)
+        strip = {"flex": "1 1 300px", "min_width": "0", "overflow": "hidden"}
+        pickers = [row(c, ipw.Box([p], layout=strip)) for c, p in zip(self.galaxies, self.pickers, strict=True)]
+        left = ipw.VBox([self.dx, self.dy, self.dmag, self.extra_noise])
+        right = ipw.VBox([self.turn_central, self.turn_companion, self.stretch])
+        controls = row(left, right), row(self.surprise, self.reset), row(self.hide, *self.guesses)
+        answers = self.message, self.verdict, self.view, row(*self.asked.values()), self.answer
+        super().__init__([*pickers, *controls, *answers], layout={"max_width": "1160px"})
         self.add_class("bk-explorer")
-        self._connect()
         self._show(wait=False)
 
     def render(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, masks and fluxes of what is shown now, as `blendkit.render` returns them for one blend.
-
-        With the slider "extra sky noise" at zero the image is that of ``bk.render(sample, explorer.recipe)``.
-        """
+        """What is shown now, as ``bk.render(sample, explorer.recipe)`` gives it; extra sky noise is in the image."""
         image, masks, fluxes = render(self._pair, self.recipe)
-        more = np.float32(self.extra_noise.value * self._noise)
-        return (image + more * self._field if more else image), masks, fluxes
+        more = np.float32(self.extra_noise.value * self.view.sigma)
+        return (image + more * view.noise_field(image.shape[1:]) if more else image), masks, fluxes
 
-    # what there is to move
+    def _make_controls(self, ny, nx, pair, ticked):
+        """Sliders and view follow one another in the browser; Python follows the sliders."""
 
-    def _make_controls(self, pair, ticked):
-        ny, nx = self.sample.images.shape[1:]
-        self.central, self.companion = (
-            ipw.Dropdown(options=self._names(), value=galaxy, description=text, tooltip=tip, style=_WIDE)
-            for galaxy, text, tip in zip(
-                pair,
-                ("central galaxy", "companion"),
-                ("The galaxy in the centre of the stamp", "The galaxy that you move"),
-                strict=True,
-            )
-        )
-        self.dx, self.dy = (
-            ipw.IntSlider(min(value, limit), -limit, limit, description=f"shift {axis} [pixels]", tooltip=tip)
-            for value, limit, axis, tip in (
-                (12, nx // 2 - 1, "x", "How far the companion lies to the right of the central galaxy"),
-                (6, ny // 2 - 1, "y", "How far the companion lies above the central galaxy"),
-            )
-        )
-        self.dmag = ipw.FloatSlider(
-            0, min=-3, max=3, step=0.1, readout_format="+.1f", description="magnitude offset",
-            tooltip="Positive = fainter: the companion's pixels, noise included, times 10 ** (-0.4 offset)",
-        )  # fmt: skip
-        self.turn_central, self.turn_companion = (
-            ipw.SelectionSlider(
-                options=_turns(ny == nx), value=0, description=f"turn {galaxy}",
-                tooltip=f"How the {galaxy} galaxy is mirrored, and then turned about its centre",
-            )
-            for galaxy in ("central", "companion")
-        )  # fmt: skip
-        self.extra_noise, self.stretch = (
-            ipw.FloatSlider(0, min=0, max=limit, step=0.1, readout_format=".1f", description=text, tooltip=tip)
-            for limit, text, tip in (
-                (5, "extra sky noise", "Noise added to the blend, in units of the noise of this sample's sky"),
-                (2, "stretch", "0 shows the faint outskirts, 2 only the bright centres"),
-            )
-        )
-        self.surprise = ipw.Button(description="surprise me", tooltip="Two galaxies and a shift at random")
-        self.reset = ipw.Button(description="reset", tooltip="Back to where the explorer began")
-        self._all = (self.central, self.companion, self.dx, self.dy, self.dmag, self.turn_central, self.turn_companion,
-                     self.extra_noise)  # fmt: skip
-        self._start = [control.value for control in self._all]
-        for control in (*self._all, self.stretch):
-            width = "26.5em" if isinstance(control, ipw.Dropdown) else "32em"
-            control.style, control.layout = _WIDE, ipw.Layout(width=width, max_width="100%")
-        self.asked = {name: _box(f"ask {name}", ticked) for name in self._methods}
-        self.hide = _box("hide the truth", False)
-        self.guesses = [
-            ipw.Text(placeholder="magnitude", description=f"your guess, {galaxy}", style={"description_width": "auto"},
-                     layout=ipw.Layout(width="20em", max_width="100%"), continuous_update=False)
-            for galaxy in ("central", "companion")
-        ]  # fmt: skip
-        self._make_pickers()
+        def look(label, width):
+            return {"style": {"description_width": label}, "layout": {"width": width, "max_width": "100%"}}
 
-    def _make_pickers(self):
-        rows = spread(self.sample, self._start[:2], SHOWN)
-        self._offered = [int(i) for i in self.sample.catalog["id"][rows]]
-        thumbs = thumbnails(self.sample.images[rows], self._noise)
-        self.pickers = [
-            Picker(label=control.description, thumbs=thumbs, layout=ipw.Layout(width="100%", min_width="0"))
-            for control in (self.central, self.companion)
-        ]
+        def slider(kind, text, tip, **about):
+            return kind(description=text, tooltip=tip, **look("9.6em", "32em"), **about)
 
-    def _mark_pickers(self):
-        names = {i: name for name, i in self.central.options}
-        for picker, control in zip(self.pickers, (self.central, self.companion), strict=True):
-            picker.names = [names[i] for i in self._offered]
-            picker.index = self._offered.index(control.value) if control.value in self._offered else -1
-
-    def _names(self, hidden=False):
-        return [(name_of(row, hidden), int(row["id"])) for row in self.sample.catalog]
-
-    def _controls(self):
-        wide = ipw.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
-        galaxies = [
-            _row(control, ipw.Box([picker], layout=wide))
-            for control, picker in zip((self.central, self.companion), self.pickers, strict=True)
-        ]
-        left = ipw.VBox([self.dx, self.dy, self.dmag, self.extra_noise])
-        right = ipw.VBox([self.turn_central, self.turn_companion, self.stretch])
-        return *galaxies, _row(left, right), _row(self.surprise, self.reset), _row(self.hide, *self.guesses)
-
-    def _connect(self):
-        """Sliders and view follow one another in the browser; Python hears of the sliders."""
-        for name in LINKED:
-            control = getattr(self, name)
+        x, y, tenths = nx // 2 - 1, ny // 2 - 1, {"step": 0.1, "readout_format": ".1f"}
+        turns = [(("mirrored " if k >= 4 else "") + f"{90 * (k % 4)}°", k) for k in range(8)]
+        turns = turns if ny == nx else [turns[k] for k in (0, 2, 5, 7)]
+        self.sliders = {
+            "dx": slider(IntSlider, "shift x [pixels]", _SHIFTED.format("to the right of"), value=12, min=-x, max=x),
+            "dy": slider(IntSlider, "shift y [pixels]", _SHIFTED.format("above"), value=6, min=-y, max=y),
+            "dmag": slider(FloatSlider, "magnitude offset", _FAINTER, min=-3, max=3, step=0.1, readout_format="+.1f"),
+            "turn_central": slider(SelectionSlider, "turn central", _TURNED.format("central"), options=turns),
+            "turn_companion": slider(SelectionSlider, "turn companion", _TURNED.format("companion"), options=turns),
+            "extra_noise": slider(FloatSlider, "extra sky noise", _NOISE, max=5, **tenths),
+            "stretch": slider(FloatSlider, "stretch", _STRETCHED, max=2, **tenths),
+        }
+        vars(self).update(self.sliders)
+        box = {"indent": False, "layout": {"width": "auto", "margin": "2px 16px 2px 2px"}}
+        self.hide = self.on(ipw.Checkbox(False, description="hide the truth", **box), self._hide)
+        for name, control in (self.sliders | {"hide": self.hide}).items():
             trait = "index" if hasattr(control, "index") else "value"
             setattr(self.view, name, getattr(control, trait))
             ipw.jslink((control, trait), (self.view, name))
-        self.view.turns = [value for _, value in self.turn_central.options]
-        self.view.limits = [self.dx.max, self.dy.max]
-        for control in self._all:
-            control.observe(recorded(f"moving '{control.description}'", self.message)(self._moved), "value")
-        for control in (*self.asked.values(), *self.guesses):
-            control.observe(recorded(control.description, self.message)(self._moved), "value")
-        self.hide.observe(recorded("hiding the truth", self.message)(self._hidden), "value")
-        for picker, control in zip(self.pickers, (self.central, self.companion), strict=True):
-            picker.observe(recorded(f"choosing the {control.description}", self.message)(self._picked), "index")
-        self._ask = recorded("asking after a move", self.message)(self._ask)
-        self._hear = recorded("telling an answer")(self._hear)
-        self.surprise.on_click(recorded("surprise me", self.message)(self._surprised))
-        self.reset.on_click(recorded("reset", self.message)(self._was_reset))
+        self.view.turns, self.view.limits = [value for _, value in turns], [x, y]
+        rows = view.spread(self.sample, pair, SHOWN)
+        self._offered = self.sample.catalog["id"][rows].tolist()
+        thumbs = view.thumbnails(self.sample.images[rows], self.view.sigma)
+        self.galaxies, self.pickers = [], []
+        for galaxy, (text, where) in zip(pair, _GALAXIES.items(), strict=True):
+            about = {"options": self._names(), "value": galaxy, "tooltip": f"The galaxy {where}"}
+            control = ipw.Dropdown(description=text, **about, **look("9.6em", "26.5em"))
+            picker = view.Picker(label=text, thumbs=thumbs, layout={"width": "100%", "min_width": "0"})
+            self.galaxies.append(control)
+            self.pickers.append(self.on(picker, partial(self._pick, picker, control), f"'{text}'", "index"))
+        self.central, self.companion = self.galaxies
+        self._all = [*self.galaxies, *list(self.sliders.values())[:-1]]  # what makes the blend
+        self._start = [control.value for control in self._all]
+        surprise, reset = "Two galaxies and a shift at random", "Back to where the explorer began"
+        self.surprise = self.on(ipw.Button(description="surprise me", tooltip=surprise), self._surprise)
+        self.reset = self.on(ipw.Button(description="reset", tooltip=reset), self._reset)
+        self.asked = {name: ipw.Checkbox(ticked, description=f"ask {name}", **box) for name in self.methods}
+        text = {"placeholder": "magnitude", "continuous_update": False, **look("auto", "20em")}
+        self.guesses = [ipw.Text(description=f"your guess, {name}", **text) for name in MEMBERS]
+        for control in (*self._all, *self.asked.values(), *self.guesses):
+            self.on(control, self._show)
 
-    # what happens when something moves
+    def _names(self):
+        return [(name_of(galaxy, self.hide.value), int(galaxy["id"])) for galaxy in self.sample.catalog]
 
-    def _moved(self, _change):
-        if not self._paused:
-            self._show()
+    def _mark_pickers(self):
+        names = {i: name for name, i in self.central.options}
+        for picker, control in zip(self.pickers, self.galaxies, strict=True):
+            picker.names = [names[i] for i in self._offered]
+            picker.index = self._offered.index(control.value) if control.value in self._offered else -1
 
-    def _picked(self, change):
-        if change["new"] >= 0:
-            control = self.central if change["owner"] is self.pickers[0] else self.companion
-            control.value = self._offered[change["new"]]
+    def _pick(self, picker, control):
+        if picker.index >= 0:
+            control.value = self._offered[picker.index]
 
-    def _hidden(self, _change):
-        """Names without magnitudes while the truth is hidden."""
-        with self._quietly():
-            for control in (self.central, self.companion):
-                chosen = control.value
-                control.options = self._names(self.hide.value)
-                control.value = chosen
+    def _hide(self):
+        with self.quietly():
+            for control in self.galaxies:  # names without magnitudes while the truth is hidden
+                control.options, control.value = self._names(), control.value
         self._mark_pickers()
         self._show()
 
-    def _surprised(self, _button):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # galaxies without a partner of like magnitude
+    def _surprise(self):
+        with warnings.catch_warnings(action="ignore"):  # galaxies without a partner of like magnitude
+            draw = partial(draw_blends, self.sample, 1, seed=self._surprises, turns=False)
             try:
-                row = draw_blends(self.sample, 1, seed=self._surprises, turns=False)[0]
+                blend = draw()[0]
             except ValueError:  # they have none at all
-                row = draw_blends(self.sample, 1, seed=self._surprises, turns=False, max_dmag=np.inf)[0]
+                blend = draw(max_dmag=np.inf)[0]
         self._surprises += 1
-        self._set(int(row["central"]), int(row["companion"]), int(row["dx"]), int(row["dy"]), 0.0, 0, 0, 0.0)
+        self._set([*blend["id"].tolist(), int(blend["dx"][1]), int(blend["dy"][1]), 0.0, 0, 0, 0.0])
 
-    def _was_reset(self, _button):
+    def _reset(self):
         self.stretch.value = 0
-        self._set(*self._start)
+        self._set(self._start)
 
-    def _set(self, *values):
-        with self._quietly():
+    def _set(self, values):
+        with self.quietly():
             for control, value in zip(self._all, values, strict=True):
                 control.value = value
         self._show()
 
-    @contextlib.contextmanager
-    def _quietly(self):
-        """Controls that are set here are not answered one by one."""
-        self._paused = True
-        try:
-            yield
-        finally:
-            self._paused = False
-
     def _show(self, wait=True):
-        central, companion, *recipe = (control.value for control in self._all[:-1])
-        if central == companion:
-            with self._quietly():
+        *pair, dx, dy, dmag, turn_central, turn_companion, _ = values = [control.value for control in self._all]
+        self._notice = _ITSELF if pair[0] == pair[1] else ""
+        if self._notice:
+            with self.quietly():
                 self.central.value, self.companion.value = map(int, self.view.pair)
             self._mark_pickers()
-            self._notice = "A galaxy cannot be blended with itself: choose two different ones."
-            say(self.message, self._notice)
-            return
-        self._moves, self._notice = self._moves + 1, ""
-        if [str(central), str(companion)] != self.view.pair:
-            self._send_pair(central, companion)
-        self.recipe = make_blends(self._pair, central, companion, *recipe)
-        asked = [self._sep, *(self._methods[name] for name, box in self.asked.items() if box.value)]
-        at = [*self.view.pair, *(control.value for control in self._all[2:])]
-        question = _Question(self._moves, at, self.recipe, self.render()[0], asked)
-        try:
-            loop = asyncio.get_running_loop() if wait else None
-        except RuntimeError:
-            loop = None
-        if loop is None:
-            for worker in asked:
-                question.heard[worker] = worker.answer(question.image)
-            self._tell(question)
-        else:
-            task = loop.create_task(self._ask(question))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            return say(self.message, self._notice)
+        if list(map(str, pair)) != self.view.pair:
+            self._send_pair(pair)
+        self.recipe = make_blends(self._pair, pair, dx, dy, dmag, [turn_central, turn_companion])
+        self._at, self._answers, image = [*self.view.pair, *values[2:]], {}, self.render()[0]
+        self._question = [self._sep, *(self.methods[name] for name, box in self.asked.items() if box.value)]
+        if wait:
+            with contextlib.suppress(RuntimeError):  # nobody waits where no event loop runs
+                self._asking = asyncio.get_running_loop().create_task(self._ask(self._answers, image))
+                return
+        self._answers.update({method: method.answer(image, self.recipe) for method in self._question})
+        self._tell()
 
-    def _send_pair(self, central, companion):
-        self._pair = pair = self.sample[self.sample.index([central, companion])]
-        self._field = noise_field(pair.images.shape[1:])
-        rows = np.ravel(sky_rows({"central": [central], "companion": [companion]}, len(self.sample.sky)))
+    def _send_pair(self, ids):
+        self._pair = pair = self.sample[self.sample.index(ids)]
+        rows = sky_rows(np.array([ids]), len(self.sample.sky))[0]
         with self.view.hold_sync():
-            self.view.pair = [str(central), str(companion)]
+            self.view.pair, self.view.found = list(map(str, ids)), {}
             self.view.mags, self.view.r_eff = ([float(x) for x in pair.catalog[name]] for name in ("mag", "r_eff"))
             self.view.white = float(np.percentile(pair.images[0], 99.9))
-            self.view.sky = np.asarray(self.sample.sky[rows], np.float32).tobytes()
-            self.view.segments = pair.own_masks().astype(np.uint8).tobytes()
-            self.view.field = self._field.tobytes()
-            self.view.found = {}
-            self.view.stamps = np.asarray(pair.images, np.float32).tobytes()
-        with self._quietly():
+            self.view.sky, self.view.field = _bytes(self.sample.sky[rows]), _bytes(view.noise_field(self.view.shape))
+            self.view.segments, self.view.stamps = _bytes(pair.own_masks(), np.uint8), _bytes(pair.images)
+        with self.quietly():
             for text in self.guesses:  # they were about others
                 text.value = ""
         self._mark_pickers()
 
-    # who is asked, and what they say
-
-    async def _ask(self, question):
+    async def _ask(self, answers, image):
         await asyncio.sleep(_WAIT)
-        loop = asyncio.get_running_loop()
 
-        def tell(*answer):
-            with contextlib.suppress(RuntimeError):  # the notebook has ended meanwhile
-                loop.call_soon_threadsafe(self._hear, question, *answer)
+        async def ask(method):
+            async with method.lock:  # of the questions that come while it is busy only the newest counts
+                if answers is self._answers:
+                    answers[method] = await asyncio.to_thread(method.answer, image, self.recipe)
+            if answers is self._answers and self._sep in answers:
+                with shown_errors("showing the answers", self.message):
+                    self._tell()
 
-        if question.number == self._moves:  # else something has moved meanwhile, and is asked about
-            for worker in question.asked:
-                worker.ask(question.image, tell)
+        await asyncio.gather(*map(ask, self._question))
 
-    def _hear(self, question, worker, *answer):
-        question.heard[worker] = answer
-        if question.number == self._moves and self._sep in question.heard:
-            self._tell(question)
-
-    def _tell(self, question):
-        (found, why), *others = (question.heard.get(worker, (None, "")) for worker in question.asked)
-        tables = {w.name: t for w, (t, _) in zip(question.asked[1:], others, strict=True) if t is not None}
-        waiting = [worker for worker in question.asked if worker not in question.heard]
-        say(self.message, " ".join(filter(None, [self._notice, *(failure for _, failure in others)])))
-        self._shown = []
+    def _tell(self):
+        answers, zeropoint, true = dict(self._answers), self.sample.zeropoint, self.recipe["flux"][0]
+        found, failure = answers.pop(self._sep)
+        say(self.message, " ".join(filter(None, [self._notice, *(why for _, why in answers.values())])))
         if self.hide.value:
-            self.view.found = {}
-            both = question.recipe["flux_central"][0] + question.recipe["flux_companion"][0]
-            self.verdict.value = _status(_HIDDEN.format(self.sample.zeropoint - 2.5 * np.log10(both)))
-            self.answer.value = ""
+            self.view.found, self.answer.value = {}, ""
+            self.verdict.value = status(_HIDDEN.format(zeropoint - 2.5 * np.log10(true.sum())))
             return
-        matched = [] if found is None else match_pixels(found, self.sample.centre)
-        self._shown = [] if found is None else list(_shapes(found, matched))
-        drawn = {"at": question.at, "ellipses": self._shown, "waiting": bool(waiting)}
-        if outlined := next((name for name, table in tables.items() if "masks" in table.colnames), None):
-            masks = np.moveaxis(tables[outlined]["masks"][0], -1, 0)
-            drawn |= {"masks": masks.astype(np.uint8).tobytes(), "masks_of": outlined}
-        self.view.found = drawn
-        row, zeropoint = question.recipe[0], self.sample.zeropoint
-        true = [row["flux_central"], row["flux_companion"]]
-        if found is None:
-            sentence, fluxes = f"SEP fails on this blend: {why}", [np.nan, np.nan]
-        else:
-            sentence = f"SEP sees {_objects(len(found))}"
+        fluxes, ellipses = np.full(2, np.nan), []
+        if found is not None:
+            failure = f"SEP sees {_SEES[min(len(found), 3)].format(len(found))}"
+            matched = match_pixels(found, self.sample.centre).tolist()
             fluxes = [found.kron_masked[i] if i >= 0 else np.nan for i in matched]
-        rows = [
-            ("alone (true)", _magnitudes(true, zeropoint)),
-            (LABELS["kron_masked"], _compared(fluxes, true, zeropoint)),
-        ]
-        for name, table in tables.items():
-            columns = [f"flux_{galaxy}{suffix}" for suffix in ("", "_err") for galaxy in ("central", "companion")]
-            values = [np.ma.filled(table[c], np.nan)[0] if c in table.colnames else np.nan for c in columns]
-            rows.append((name, _compared(values[:2], true, zeropoint, values[2:])))
-        rows += [(worker.name, [worker.excuse, ""]) for worker in waiting]
+            shapes = np.array([found.x, found.y, _ELLIPSE * found.a, _ELLIPSE * found.b, found.theta], float).T.tolist()
+            ellipses = [[*shape, (matched.index(i) if i in matched else 2)] for i, shape in enumerate(shapes)]
+        rows = [("alone (true)", compared(true, zeropoint)), (LABELS["kron_masked"], compared(fluxes, zeropoint, true))]
+        outlines, waiting = {}, [method for method in self._question if method not in self._answers]
+        for method, (table, _) in answers.items():
+            if table is None:
+                continue
+            error = table["flux_err"][0, :2] if "flux_err" in table.colnames else np.nan
+            rows.append((method.name, compared(table["flux"][0, :2], zeropoint, true, error)))
+            if "masks" in table.colnames and not outlines:
+                masks = np.moveaxis(table["masks"][0], -1, 0).astype(np.uint8)
+                outlines = {"masks": masks.tobytes(), "masks_of": method.name}
+        rows += [(m.name, ["…" if callable(m.method) else "loading the network, once…", ""]) for m in waiting]
+        self.view.found = {"at": self._at, "ellipses": ellipses, "waiting": bool(waiting)} | outlines
         if any(text.value.strip() for text in self.guesses):
-            guesses = zip(self.guesses, true, strict=True)
-            rows.append(("you", [_guessed(text.value, flux, zeropoint) for text, flux in guesses]))
-        self.verdict.value = _status(f"<b>{html.escape(sentence)}</b>")
-        self.answer.value = _as_html(rows)
+            rows.append(
+                ("you", [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)])
+            )
+        self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
+        self.answer.value = f'<div style="line-height: 1.5">{as_html(MEMBERS, rows)}{_WHICH_FLUX}</div>'
 
-    # for pages without a kernel
+    def page(self) -> dict:
+        """What the explorer of a page needs, ready for JSON: the galaxies now shown and others, spread in magnitude."""
+        some = self.sample[view.spread(self.sample, list(map(int, self.view.pair)), OFFERED)]
+        whites, sliders = np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), []
+        galaxies = [
+            {"id": str(g["id"]), "name": name_of(g), "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
+            for g, white in zip(some.catalog, whites, strict=True)
+        ]
+        for name, slider in self.sliders.items():
+            texts = [text for text, _ in getattr(slider, "options", ())] or None
+            low, high, step = (0, len(texts) - 1, 1) if texts else (slider.min, slider.max, slider.step)
+            about = {"name": name, "label": slider.description, "tip": slider.tooltip, "plus": name == "dmag"}
+            sliders.append(about | {"min": low, "max": high, "step": step, "texts": texts})
+        data = {
+            "stamps": _bytes(some.images), "segments": _bytes(some.own_masks(), np.uint8),
+            "bank": _bytes(self.sample.sky), "field": _bytes(view.noise_field(self.view.shape)),
+            "thumbs": view.thumbnails(some.images, self.view.sigma),
+        }  # fmt: skip
+        ids = [galaxy["id"] for galaxy in galaxies]
+        return {
+            "galaxies": galaxies, "start": [ids.index(i) for i in self.view.pair], "sliders": sliders,
+            "settings": {name: getattr(slider, "index", slider.value) for name, slider in self.sliders.items()},
+            **{name: base64.b64encode(sent).decode() for name, sent in data.items()},
+            **{name: getattr(self.view, name) for name in ("shape", "sigma", "called", "limits", "turns")},
+        }  # fmt: skip
 
-    def _panels(self):
+    def panels(self):
+        """What the picture shows: only the blend while the truth is hidden."""
         (image,), (masks,), _ = self.render()
-        central, companion = render_parts(self._pair, self.recipe)[0]
-        white = self.view.white
-        blend = {"blend": Panel(_PANELS["blend"], image, white, ellipses=self._shown)}
-        if self.hide.value:
-            return blend
-        return blend | {
-            "central": Panel(_PANELS["central"], central, white),
-            "companion": Panel(_PANELS["companion"], companion, white),
-            "masks": Panel(_PANELS["masks"], picture.code_of(masks), style="masks"),
-        }
+        caption, white = "blend, and the objects that SEP detects (ellipses)", self.view.white
+        panels = [Panel(caption, image, white, ellipses=self.view.found.get("ellipses", ()))]
+        if not self.hide.value:
+            parts = render_parts(self._pair, self.recipe)[0]
+            panels += [Panel(f"{name} alone", parts[..., k], white) for k, name in enumerate(_GALAXIES)]
+            panels.append(Panel(f"true masks: {view.LEGEND}", masks, style="masks"))
+        return panels
 
     def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return with_picture(bundle, self._panels().values(), self._noise) | {MIME: page(self)}
+        return super()._repr_mimebundle_(**kwargs) | {MIME: self.page()}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Question:
-    """What was on screen when a slider came to rest, who is asked about it, and what was heard."""
-
-    number: int
-    at: list
-    recipe: Table
-    image: np.ndarray
-    asked: list[_Worker]
-    heard: dict[_Worker, tuple] = dataclasses.field(default_factory=dict)
+def _bytes(array, dtype=np.float32):
+    return np.asarray(array, dtype).tobytes()
 
 
-class _Worker:
-    """Somebody who is asked, in a thread that nobody has to wait for."""
-
-    excuse = "…"
-
-    def __init__(self, name):
-        self.name = name
-        self._busy, self._next, self._lock = False, None, threading.Lock()
-
-    def ask(self, image, tell):
-        """Call ``tell(self, *answer)``, from a thread; of the questions that come meanwhile only the newest counts."""
-        with self._lock:
-            self._next = image, tell
-            if self._busy:
-                return
-            self._busy = True
-        threading.Thread(target=self._work, name=f"blendkit: {self.name}", daemon=True).start()
-
-    def _work(self):
-        while True:
-            with self._lock:
-                if self._next is None:
-                    self._busy = False
-                    return
-                (image, tell), self._next = self._next, None
-            tell(self, *self.answer(image))
-
-
-class _Detector(_Worker):
-    def answer(self, image):
-        """SEP's detections, or None and why."""
-        try:
-            return detect(image[0]), ""
-        except Exception as error:  # SEP raises bare Exceptions; the reader is told
-            return None, str(error)
-
-
-class _Method(_Worker):
-    """A deblender; one given by name is made when it is first asked."""
-
-    def __init__(self, name, method):
-        super().__init__(name)
-        if isinstance(method, str):
-            check_name(method)
-        self.method = method
-
-    @property
-    def excuse(self):
-        """What is said while no answer is there."""
-        return "loading the network, once…" if isinstance(self.method, str) else "…"
-
-    def answer(self, image):
-        """Its table, or None and why."""
-        try:
-            table = checked(self.name, self._made()(image.copy()), 1)
-            if "masks" in table.colnames and table["masks"].shape[1:] != (*image.shape[1:], 2):
-                raise ValueError(
-                    f"masks of shape {table['masks'].shape} were returned, expected {(*image.shape, 2)}: central and "
-                    "companion for each pixel."
-                )
-        except (Exception, SystemExit) as error:
-            record(f"asking {self.name}", error)
-            return None, f"{self.name} does not answer: {error or type(error).__name__}"
-        return table, ""
-
-    def _made(self):
-        if isinstance(self.method, str):
-            made = by_name(self.method)
-            if isinstance(made, Network):
-                with contextlib.suppress(ValueError):  # one that outlines nothing
-                    made = dataclasses.replace(made, masks=True)
-            self.method = made
-        return self.method
-
-
-def _methods(given) -> dict[str, _Method]:
-    if callable(given) or isinstance(given, str):
-        given = [given]
-    if not isinstance(given, Mapping):
-        given = {_name_of_method(method): method for method in given}
-    return {name: _Method(name, method) for name, method in given.items()}
-
-
-def _name_of_method(method):
-    if isinstance(method, str):
-        return method
-    return getattr(method, "name", None) or getattr(method, "__name__", type(method).__name__)
-
-
-def _row(*widgets):
-    return ipw.HBox(list(widgets), layout=ipw.Layout(flex_flow="row wrap"))
-
-
-def _box(text, ticked):
-    return ipw.Checkbox(
-        ticked, description=text, indent=False, layout=ipw.Layout(width="auto", margin="2px 16px 2px 2px")
-    )
-
-
-def _start_pair(sample, central, companion) -> tuple[int, int]:
+def _start_pair(sample, central, companion):
     """The ids given; for one that is not, a galaxy of medium brightness."""
-    given = [i for i in (central, companion) if i is not None]
-    if given:
-        sample.index(given)
-    if central is not None and central == companion:
-        raise ValueError(f"galaxy {central} was given as both central and companion: choose two different ones.")
-    by_light = [int(i) for i in sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")]]
+    require(central is None or central != companion, f"galaxy {central} was given twice: choose two different ones.")
+    by_light = sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")].tolist()
     third = len(by_light) // 3
     pair = by_light[third], by_light[max(len(by_light) // 2, third + 1)]
-    if central is None:
-        central = next(i for i in pair if i != companion)
-    if companion is None:
-        companion = next(i for i in reversed(pair) if i != central)
+    central = next(i for i in pair if i != companion) if central is None else central
+    companion = next(i for i in reversed(pair) if i != central) if companion is None else companion
     return int(central), int(companion)
-
-
-def _turns(square) -> list[tuple[str, int]]:
-    turns = [(("mirrored " if k >= 4 else "") + f"{90 * (k % 4)}°", k) for k in range(8)]
-    return turns if square else [turns[k] for k in (0, 2, 5, 7)]
-
-
-def _shapes(found, matched):
-    owners = dict(zip(matched, (0, 1), strict=True))
-    for i in range(len(found)):
-        shape = found.x[i], found.y[i], _ELLIPSE * found.a[i], _ELLIPSE * found.b[i], found.theta[i]
-        yield [*map(float, shape), owners.get(i, 2)]
-
-
-def _objects(n: int) -> str:
-    if n == 0:
-        return "nothing."
-    if n == 1:
-        return "one object: for it, the two galaxies are one (or one of them is too faint)."
-    if n == 2:
-        return "two objects. The one nearest the centre counts as the central galaxy."
-    return f"{n} objects, more than there are. It takes the one nearest the centre and the brightest other one."
-
-
-def _guessed(text, true, zeropoint):
-    """What a reader's guess is worth, in words."""
-    if not text.strip():
-        return "–"
-    try:
-        mag = float(text.replace(",", "."))
-    except ValueError:
-        mag = np.nan
-    if not _BRIGHTEST <= mag <= _FAINTEST:
-        return f"{text[:12]} is no magnitude: write a number such as 21.5"
-    return _compared([10 ** (-0.4 * (mag - zeropoint))], [true], zeropoint, [np.nan])[0]
-
-
-def _magnitudes(fluxes, zeropoint, errors=(np.nan, np.nan)):
-    texts = []
-    for flux, error in zip(fluxes, errors, strict=True):
-        measured = 0 < flux < np.inf
-        within = f" ± {2.5 / np.log(10) * error / flux:.2f}" if measured and 0 <= error < np.inf else ""
-        texts.append(f"{zeropoint - 2.5 * np.log10(flux):.2f}{within} mag" if measured else "not measured")
-    return texts
-
-
-def _compared(fluxes, true, zeropoint, errors=(np.nan, np.nan)):
-    texts = []
-    for text, flux, truth in zip(_magnitudes(fluxes, zeropoint, errors), fluxes, true, strict=True):
-        if 0 < flux < np.inf and truth > 0:
-            off = -2.5 * np.log10(flux / truth)
-            percent = 100 * (flux / truth - 1)
-            verdict = "right within 2 %" if abs(percent) < 2 else f"{percent:+.0f} % light"
-            if abs(percent) >= 1000:
-                verdict = f"{flux / truth:.3g} × the light"
-            text += f", Δmag = {round(off, 2) + 0.0:+.2f} ({verdict})".replace("-", "−")
-        texts.append(text)
-    return texts
-
-
-def _status(text):
-    return f'<div role="status" style="line-height: 1.5">{text}</div>'
-
-
-def _as_html(rows):
-    head = "".join(f'<th scope="col" {_CELL}>{text}</th>' for text in ("", "central", "companion"))
-    lines = "".join(
-        f'<tr><th scope="row" {_CELL}>{html.escape(name)}</th>'
-        + "".join(f"<td {_CELL}>{html.escape(text)}</td>" for text in texts)
-        + "</tr>"
-        for name, texts in rows
-    )
-    return f'<div style="line-height: 1.5"><table><tr>{head}</tr>{lines}</table>{_WHICH_FLUX}</div>'
-
-
-def _called(sample) -> str:
-    """The name that a sample has in the reader's notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    known = getattr(shell, "user_ns", {}).items()
-    return next((name for name, value in known if value is sample and not name.startswith("_")), "sample")

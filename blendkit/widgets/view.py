@@ -1,202 +1,218 @@
-"""The pictures that `blend_view.js` draws in the browser: Python's side of them."""
+"""The pictures that `blend_view.js` draws in the browser, and what else all widgets share: Python's side of them."""
 
-from __future__ import annotations
-
-import base64
-import dataclasses
-from collections.abc import Iterable, Sequence
+import contextlib
+import html
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anywidget
+import ipywidgets as ipw
+import matplotlib
 import numpy as np
-import traitlets
+from IPython.core.pylabtools import print_figure
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.patheffects import withStroke
+from traitlets import Bool, Bytes, Dict, Float, Instance, Int, List, Unicode
 
-from . import picture
-
-if TYPE_CHECKING:
-    from astropy.table import Row
+from ..figures.style import COLOURS, draw_outline, mask_picture, show_stamp, style
 
 HERE = Path(__file__).parent
 JS, CSS = HERE / "blend_view.js", HERE / "blend_view.css"
-MIME = "application/vnd.blendkit.explorer+json"
-"""Under which an explorer's output keeps what a page without a kernel needs."""
-CAPTIONS = "application/vnd.blendkit.captions+json"
-"""Under which an output keeps the captions of its picture."""
-LINKED = ("dx", "dy", "dmag", "extra_noise", "turn_central", "turn_companion", "stretch", "hide")
-"""Traits of `BlendView` that follow a control of the same name in the browser."""
-THUMB = 32
-"""Pixels of a thumbnail, along either axis."""
+CAPTIONS = "application/vnd.blendkit.captions+json"  # under it an output keeps the captions of its picture
+OWNERS = (COLOURS["central"], COLOURS["companion"], "#ffffff")  # of ellipses and outlines; the last: nobody
+THUMB = 32  # pixels of a thumbnail, along either axis
+LOG = logging.getLogger("blendkit.widgets")
+LOG.addHandler(logging.NullHandler())  # readers see the sentence in the widget
 
 
-class _View(anywidget.AnyWidget):
+def say(message, text):
+    """Show a sentence in an `ipywidgets.HTML` so that screen readers speak it; an empty one takes it away."""
+    style = "line-height: 1.5; border-left: 4px solid #d55e00; padding-left: 0.6em"
+    message.value = f'<div role="alert" style="{style}">{html.escape(text)}</div>' if text else ""
+
+
+@contextlib.contextmanager
+def shown_errors(what, message):
+    """Decorator for callbacks: an exception is said in the widget's message line, until the next call, and logged."""
+    say(message, "")
+    try:
+        yield
+    except Exception as error:
+        LOG.exception(what)
+        say(message, f"Something went wrong ({what}): {error or type(error).__name__}")
+
+
+def status(text):
+    """HTML that screen readers speak when it changes."""
+    return f'<div role="status" style="line-height: 1.5">{text}</div>'
+
+
+def row(*widgets):
+    """Widgets side by side; on a narrow screen below one another."""
+    return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
+
+
+class Board(ipw.VBox):
+    """Controls round a `view`, a line for their callbacks' errors, and a picture for notebooks without a kernel."""
+
+    message = Instance(ipw.HTML, ())
+    paused = False
+
+    def on(self, control, act, what="", trait="value"):
+        """The control; a click on it or a change calls `act`, whose errors name it by `what`."""
+        said = shown_errors(what or f"'{control.description}'", self.message)(act)
+        if isinstance(control, ipw.Button):
+            control.on_click(lambda _button: said())
+        else:
+            control.observe(lambda _change: None if self.paused else said(), trait)
+        return control
+
+    @contextlib.contextmanager
+    def quietly(self):
+        """Controls that are set here call nobody."""
+        self.paused = True
+        try:
+            yield
+        finally:
+            self.paused = False
+
+    def panels(self):
+        """What the picture shows."""
+        return self.view.shown.values()
+
+    def _repr_mimebundle_(self, **kwargs):
+        panels = self.panels()
+        with style(), matplotlib.rc_context({"image.cmap": "gray"}):
+            fig = Figure(figsize=(2.6 * len(panels), 2.6), layout="constrained")
+            for ax, panel in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+                panel.draw(ax, self.view.sigma)
+            picture = print_figure(fig, bbox_inches=None, base64=True)
+        captions = [panel.caption for panel in panels]
+        return super()._repr_mimebundle_(**kwargs) | {"image/png": picture, CAPTIONS: captions}
+
+
+class View(anywidget.AnyWidget):
+    """Something that `blend_view.js` draws, chosen by its `kind`."""
+
     _esm, _css = JS, CSS
 
 
-class BlendView(_View):
+class BlendView(View):
     """Two stamps, one of which can be dragged over the other; JavaScript shifts, scales, adds and paints.
 
-    The first group of traits belongs to the pair of galaxies and is sent once for each, the second follows the
-    sliders, `found` is what Python answers.
+    The first traits belong to the pair of galaxies and are sent once for each, the second follow the sliders.
     """
 
-    kind = traitlets.Unicode("blend").tag(sync=True)
-    shape = traitlets.List(traitlets.Int()).tag(sync=True)  # ny, nx
-    stamps = traitlets.Bytes().tag(sync=True)  # float32 (2, ny, nx), e-/s: central, companion
-    sky = traitlets.Bytes().tag(sync=True)  # what fills the places they leave empty
-    segments = traitlets.Bytes().tag(sync=True)  # uint8 (2, ny, nx): one where the segment is
-    field = traitlets.Bytes().tag(sync=True)  # float32 (ny, nx): normal numbers for the extra noise
-    pair = traitlets.List(traitlets.Unicode()).tag(sync=True)  # catalogue ids, which may be too long for numbers
-    mags = traitlets.List(traitlets.Float()).tag(sync=True)
-    r_eff = traitlets.List(traitlets.Float()).tag(sync=True)
-    limits = traitlets.List(traitlets.Int()).tag(sync=True)  # largest |dx|, |dy|
-    called = traitlets.Unicode("sample").tag(sync=True)  # the sample's name in the line that is copied
-    turns = traitlets.List(traitlets.Int()).tag(sync=True)  # the orientations that this shape allows
-    sigma = traitlets.Float().tag(sync=True)  # sky noise, e-/s
-    white = traitlets.Float().tag(sync=True)  # what is shown white, e-/s
+    kind = Unicode("blend").tag(sync=True)
+    stamps, sky, segments, field = (Bytes().tag(sync=True) for _ in range(4))  # segments uint8, others float32
+    shape, limits, turns = (List(Int()).tag(sync=True) for _ in range(3))  # ny, nx; largest |dx|, |dy|; orientations
+    pair = List(Unicode()).tag(sync=True)  # catalogue ids, which may be too long for numbers
+    mags, r_eff = (List(Float()).tag(sync=True) for _ in range(2))
+    sigma, white = (Float().tag(sync=True) for _ in range(2))  # sky noise, and what is shown white, e-/s
+    called = Unicode("sample").tag(sync=True)  # the sample's name in the line that is copied
 
-    dx = traitlets.Int().tag(sync=True)
-    dy = traitlets.Int().tag(sync=True)
-    dmag = traitlets.Float().tag(sync=True)
-    turn_central = traitlets.Int().tag(sync=True)  # which of the turns
-    turn_companion = traitlets.Int().tag(sync=True)
-    extra_noise = traitlets.Float().tag(sync=True)  # in units of sigma
-    stretch = traitlets.Float().tag(sync=True)  # decades of light that become linear
-    hide = traitlets.Bool().tag(sync=True)
-
-    found = traitlets.Dict().tag(sync=True)  # at, ellipses, waiting; masks, masks_of
+    dx, dy, turn_central, turn_companion = (Int().tag(sync=True) for _ in range(4))  # pixels; which of the turns
+    dmag, extra_noise, stretch = (Float().tag(sync=True) for _ in range(3))  # mag; sigma; decades that become linear
+    hide = Bool().tag(sync=True)
+    found = Dict().tag(sync=True)  # Python's answer: at, ellipses, waiting; masks, masks_of
 
 
-@dataclasses.dataclass(frozen=True)
+class Picker(View):
+    """A strip of thumbnails to choose from; `index` is -1 where the choice is none of them."""
+
+    kind, label = Unicode("picker").tag(sync=True), Unicode().tag(sync=True)
+    names, thumbs = List(Unicode()).tag(sync=True), Bytes().tag(sync=True)
+    index = Int(-1).tag(sync=True)
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One picture of a `StampsView`.
+    """One picture of a `StampsView`: "grey" from dark sky to `white`, "signed" with zero as mid-grey, or "masks".
 
-    Attributes
-    ----------
-    caption : str
-        HTML.
-    pixels : array, shape (ny, nx)
-        Light in e-/s; for the style "masks" 0 to 3: none, central, companion, both.
-    white : float
-        What is shown white, e-/s.
-    style : {"grey", "signed", "masks"}
-        "signed" shows zero as mid-grey.
-    contours : sequence of (mask, owner)
-        Masks, bool of shape (ny, nx), drawn as outlines in the colour of the central galaxy (0) or the companion (1).
-    ellipses : iterable of (x, y, a, b, theta, which)
-        As `picture.ellipses`, with the number of a colour.
+    `pixels` are (ny, nx) in e-/s, or bool (ny, nx, k); `outlines` are (mask, number of a colour) and `ellipses`
+    (x, y, a, b, theta, number of a colour). The caption is HTML.
     """
 
     caption: str
     pixels: np.ndarray
     white: float = 1.0
     style: str = "grey"
-    contours: Sequence[tuple[np.ndarray, int]] = ()
+    outlines: Sequence[tuple[np.ndarray, int]] = ()
     ellipses: Sequence[tuple] = ()
 
-    def sent(self, name: str) -> dict:
-        """What the browser needs."""
-        dtype = np.uint8 if self.style == "masks" else np.float32
-        outlines = [{"mask": np.asarray(mask, np.uint8).tobytes(), "owner": owner} for mask, owner in self.contours]
-        return {
-            "name": name, "caption": self.caption, "pixels": np.ascontiguousarray(self.pixels, dtype).tobytes(),
-            "white": float(self.white), "style": self.style, "contours": outlines,
-        }  # fmt: skip
-
-    def painted(self, noise: float) -> np.ndarray:
-        """The same picture without a browser: uint8, shape (height, width, 3)."""
+    def draw(self, ax, noise):
+        """Draw it without a browser."""
         if self.style == "masks":
-            painted = picture.code_picture(self.pixels)
-        else:
-            levels = picture.signed if self.style == "signed" else picture.grey
-            painted = picture.in_colour(levels(self.pixels, noise, self.white))
-        for mask, owner in self.contours:
-            picture.outline(painted, np.asarray(mask, bool), picture.COLOURS[owner])
-        shapes = [(*shape, picture.COLOURS[which]) for *shape, which in self.ellipses]
-        return picture.ellipses(painted, shapes) if shapes else painted
+            return show_stamp(ax, mask_picture(self.pixels))
+        top = np.arcsinh(max(self.white / noise, 2) / 2)
+        low = -top if self.style == "signed" else -0.5
+        show_stamp(ax, np.arcsinh(self.pixels / (2 * noise)), vmin=low, vmax=top)
+        for mask, owner in self.outlines:
+            draw_outline(ax, mask, OWNERS[owner])
+        for x, y, a, b, theta, owner in self.ellipses:
+            shape = Ellipse((x, y), 2 * a, 2 * b, angle=np.degrees(theta), fill=False, linewidth=2)
+            ax.add_patch(shape).set_edgecolor(OWNERS[owner])
+        for line in (*ax.collections, *ax.patches):
+            line.set_path_effects([withStroke(linewidth=3.5, foreground="white")])
 
 
-class StampsView(_View):
-    """Pictures side by side.
+class StampsView(View):
+    """Pictures side by side; `sigma` is the sky noise, e-/s."""
 
-    Parameters
-    ----------
-    sigma : float
-        Sky noise, e-/s.
-    """
+    kind, sigma = Unicode("stamps").tag(sync=True), Float().tag(sync=True)
+    shape, panels = List(Int()).tag(sync=True), List(Dict()).tag(sync=True)
 
-    kind = traitlets.Unicode("stamps").tag(sync=True)
-    shape = traitlets.List(traitlets.Int()).tag(sync=True)
-    sigma = traitlets.Float().tag(sync=True)
-    panels = traitlets.List(traitlets.Dict()).tag(sync=True)
-
-    def show(self, panels: dict[str, Panel]) -> None:
+    def show(self, panels):
         """Show other pictures, by name."""
-        self.shown = panels
+        self.shown, sent = panels, []
+        for name, panel in panels.items():
+            pixels = np.asarray(panel.pixels, np.float32)
+            if panel.style == "masks":
+                pixels = panel.pixels[..., 0] + 2 * panel.pixels[..., 1:].any(axis=-1).astype(np.uint8)
+            outlines = [{"mask": np.asarray(mask, np.uint8).tobytes(), "owner": k} for mask, k in panel.outlines]
+            about = {"name": name, "caption": panel.caption, "white": float(panel.white), "style": panel.style}
+            sent.append(about | {"pixels": pixels.tobytes(), "contours": outlines})
         with self.hold_sync():
-            self.shape = list(next(iter(panels.values())).pixels.shape)
-            self.panels = [panel.sent(name) for name, panel in panels.items()]
+            self.shape, self.panels = list(pixels.shape[:2]), sent
 
 
-class Picker(_View):
-    """A strip of thumbnails to choose from; `index` is -1 where the choice is none of them."""
-
-    kind = traitlets.Unicode("picker").tag(sync=True)
-    label = traitlets.Unicode().tag(sync=True)
-    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    size = traitlets.Int(THUMB).tag(sync=True)
-    thumbs = traitlets.Bytes().tag(sync=True)
-    index = traitlets.Int(-1).tag(sync=True)
+def swatch(text, member):
+    """HTML of a legend's word for what is drawn in one of the figures' colours."""
+    look = "background: #1a1a1a; color: #eee; padding: 0 .2em; white-space: nowrap"
+    return f'<span style="{look}"><span style="color: {COLOURS[member]}">■</span> {text}</span>'
 
 
-def with_picture(bundle: dict, panels: Iterable[Panel], noise: float) -> dict:
-    """What a live widget displays, and its pictures in a row for pages without a kernel.
-
-    Parameters
-    ----------
-    bundle : dict
-        By MIME type.
-    panels : iterable of Panel
-    noise : float
-        Sky noise, e-/s.
-
-    Returns
-    -------
-    dict
-    """
-    panels = list(panels)
-    drawn = picture.png(picture.side_by_side([panel.painted(noise) for panel in panels]))
-    return bundle | {"image/png": base64.b64encode(drawn).decode(), CAPTIONS: [panel.caption for panel in panels]}
+LEGEND = " ".join(swatch(text, member) for text, member in zip(("central", "companion", "both"), COLOURS, strict=False))
 
 
-def name_of(row: Row, hidden: bool = False) -> str:
+def name_of(row, hidden=False):
     """What a galaxy is called in lists: id, type and, unless that is hidden, magnitude."""
     return f"id {row['id']} · {row['morphology']}" + ("" if hidden else f" · {row['mag']:.1f} mag")
 
 
-def thumbnails(images: np.ndarray, noise: float) -> bytes:
-    """Small pictures, each stretched to its own brightest pixels.
-
-    Parameters
-    ----------
-    images : array of float, shape (n, ny, nx), e-/s
-    noise : float
-        Sky noise, e-/s.
-
-    Returns
-    -------
-    bytes
-        uint8, shape (n, THUMB, THUMB).
-    """
+def thumbnails(images, noise):
+    """Small pictures of stamps (n, ny, nx), each stretched to its own brightest pixels: uint8 (n, THUMB, THUMB)."""
     ny, nx = images.shape[1:]
     side = min(ny, nx, 2 * THUMB)
-    top, left = ny // 2 - side // 2, nx // 2 - side // 2
-    rows = (np.arange(THUMB) * side) // THUMB
-    small = images[:, top:, left:][:, rows][:, :, rows]
-    painted = [picture.grey(stamp, noise, float(np.percentile(stamp, 99.5)), scale=1)[::-1] for stamp in small]
-    return np.stack(painted).astype(np.uint8).tobytes()
+    rows = np.arange(THUMB) * side // THUMB
+    small = images[:, ny // 2 - side // 2 :, nx // 2 - side // 2 :][:, rows][:, :, rows]
+    white = np.percentile(small, 99.5, axis=(1, 2), keepdims=True)
+    top = np.arcsinh(np.maximum(white / noise, 2) / 2)
+    return (255 * ((np.arcsinh(small / (2 * noise)) + 0.5) / (top + 0.5)).clip(0, 1)).astype(np.uint8).tobytes()
 
 
-def noise_field(shape: tuple[int, int]) -> np.ndarray:
+def noise_field(shape):
     """Normal numbers for the extra noise, float32, always the same: what one sees does not flicker."""
     return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def spread(sample, ids, n):
+    """Rows of a sample, brightest first: the galaxies with these ids and others, `n` in all, spread in magnitude."""
+    order = np.argsort(sample.catalog["mag"], kind="stable")
+    given = np.isin(order, sample.index(ids))
+    others = np.flatnonzero(~given)
+    given[others[np.linspace(0, len(others) - 1, min(n - given.sum(), len(others))).astype(int)]] = True
+    return order[given]

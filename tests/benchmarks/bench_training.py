@@ -1,33 +1,18 @@
 """How much of a training step goes into rendering its blends: `make bench`.
 
-The step of each network at full size, compiled as training compiles it, on 128 x 128 stamps: with blends rendered
-inside, with the same blends rendered beforehand and waiting on the device, and the rendering alone. The three are timed
-in turn, several times over, so that whatever else the machine does hits all of them. The share is the median of the
-rounds' ratios of rendering alone to the whole step; the difference between both steps, printed beside it, measures
-the same thing but drowns in the noise of a long step.
+The step of each network at full size, compiled as training compiles it, on 128 x 128 stamps, and the rendering alone;
+the share is the median of the rounds' ratios.
 """
-
-import argparse
-import statistics
-import sys
-import time
 
 import keras
 import numpy as np
-from bench_render import make_sample
 from keras import ops
+from shared import gaussians, in_turn, verdict
 
 import blendkit as bk
-from blendkit import fractions, models, training
+from blendkit.networks import training
 
-NEEDED = 0.05
-
-
-class Ready(keras.layers.Layer):
-    """Stands for a `BlendLayer` whose blends come with the recipe."""
-
-    def parts(self, recipe):
-        return (recipe["central"], recipe["companion"]), recipe["masks"], recipe["fluxes"]
+BATCH, ROUNDS, NEEDED = 16, 5, 0.05
 
 
 def only_pixels(network, blend, training):
@@ -36,68 +21,33 @@ def only_pixels(network, blend, training):
     return {"loss": pixels + ops.sum(blend["fluxes"], axis=-1)}
 
 
-def timed(function):
-    """Seconds until one call's numbers are here."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def steps(name, sample, batch):
-    """Functions that make one step each: blends rendered inside, ready ones, rendering alone."""
-    plan = training.PLANS["paper"][name]
+    """The network, and functions that make one step, and render one batch."""
+    plan, layer = training.PLANS["paper"][name], training.BlendLayer(sample)
     jit = plan.xla if keras.backend.backend() == "tensorflow" else "auto"
-    layer = training.BlendLayer(sample)
     recipe = layer.recipe(bk.draw_blends(sample, batch, seed=1))
-    recipe["told"] = np.full((batch, 2), fractions.UNTOLD, np.int32)
-    (central, companion), masks, fluxes = layer.parts(recipe)
-    pixels = {"central": central, "companion": companion, "masks": masks, "fluxes": fluxes}
-    ready = recipe | {key: ops.convert_to_numpy(value) for key, value in pixels.items()}
-    network, loss = models.BUILDERS[name](**plan.arguments), training.LOSSES[name]
-    inside, outside = training.Blender(network, layer, loss, recipe), training.Blender(network, Ready(), loss, ready)
-    alone = training.Blender(network, layer, only_pixels, recipe)
-    recipe, ready = ({key: ops.convert_to_tensor(value) for key, value in r.items()} for r in (recipe, ready))
-    for model in (inside, outside):
-        model.compile(keras.optimizers.Adam(1e-6), jit_compile=jit)
+    recipe["told"] = np.full((batch, 2), training.UNTOLD, np.int32)
+    network, loss = bk.models.BUILDERS[name](**plan.arguments), training.LOSSES[name]
+    whole, alone = (training.Blender(network, layer, what, recipe) for what in (loss, only_pixels))
+    recipe = {key: ops.convert_to_tensor(value) for key, value in recipe.items()}
+    whole.compile(keras.optimizers.Adam(1e-6), jit_compile=jit)
     alone.compile(jit_compile=jit)
-    return network, {
-        "inside": lambda: inside.train_on_batch(recipe),
-        "ready": lambda: outside.train_on_batch(ready),
-        "alone": lambda: alone.test_on_batch(recipe),
-    }
+    return network, {"whole": lambda: whole.train_on_batch(recipe), "alone": lambda: alone.test_on_batch(recipe)}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=list(models.BUILDERS), help="all of them when not given")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--strict", action="store_true", help="fail above the share that is allowed")
-    args = parser.parse_args()
-    sample = make_sample()
-    print(f"rendering in a training step, {args.batch} blends, median of {args.rounds} rounds, "
-          f"Keras on {keras.backend.backend()}")  # fmt: skip
-    titles = f"{'parameters':>11s} {'step':>10s} {'rendering':>10s} {'share':>6s} {'difference':>11s} {'allowed':>8s}"
-    print(f"{'':16s} {titles}")
-    slow = []
-    for name in args.networks:
-        network, step = steps(name, sample, args.batch)
-        times = {which: [] for which in step}
-        for i in range(args.rounds + 1):
-            for which in step if i % 2 else reversed(step):
-                times[which].append(timed(step[which]))
-        inside, ready, alone = (np.array(times[which][1:]) for which in step)  # the first round warms up
-        share, difference = statistics.median(alone / inside), statistics.median((inside - ready) / inside)
-        slow += [name] * bool(share > NEEDED)
-        print(
-            f"{name:16s} {network.count_params():11,d} {1e3 * statistics.median(inside):7,.0f} ms "
-            f"{1e3 * statistics.median(alone):7.1f} ms {share:6.2%} {difference:+11.1%} {NEEDED:8.0%}", flush=True,
-        )  # fmt: skip
+    sample, backend, slow = gaussians(), keras.backend.backend(), []
+    print(f"rendering in a training step, {BATCH} blends, median of {ROUNDS} rounds, Keras on {backend}")
+    print(f"{'':16s} {'parameters':>11s} {'step':>10s} {'rendering':>10s} {'share':>6s}")
+    for name in bk.models.BUILDERS:
+        network, step = steps(name, sample, BATCH)
+        whole, alone = in_turn(step, ROUNDS)
+        share = np.median(alone / whole)
+        times = f"{1e3 * np.median(whole):7,.0f} ms {1e3 * np.median(alone):7.1f} ms"
+        print(f"{name:16s} {network.count_params():11,d} {times} {share:6.2%}", flush=True)
+        slow += [f"{name} renders for more than {NEEDED:.0%} of a step"] * bool(share > NEEDED)
         keras.backend.clear_session()
-    if slow:
-        print(f"more than allowed: {', '.join(slow)}")
-        if args.strict:
-            sys.exit(1)
+    verdict(slow)
 
 
 if __name__ == "__main__":

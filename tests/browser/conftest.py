@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real headless Chromium."""
+"""A real JupyterLab in a real headless Chromium: one lab, one notebook and one exported page for all tests."""
 
 from __future__ import annotations
 
@@ -8,115 +8,115 @@ import pytest
 
 import blendkit as bk
 
-from . import lab as lab_module
-from .lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, jupyterlab, run_notebook
+from . import lab
+from .lab import CHROMIUM, HOW, SAMPLE, SHOWN, VIEW, Explorer
+
+CELLS = (
+    f"import blendkit as bk\nsample = {SAMPLE}",
+    """
+import time
+import numpy as np
+
+def box(images):
+    masks = np.zeros((1, 128, 128, 2), bool)
+    masks[0, 90:110, 20:50, 0] = masks[0, 10:20, 90:120, 1] = True
+    return {"flux": [[1.0, 1.0]], "masks": masks}
+
+def slow(images):  # two seconds at dx = -33; its first magnitude is 25.96 - dx
+    dx = globals()["ex"].dx.value if "ex" in globals() else 12
+    time.sleep(2 * (dx == -33))
+    return {"flux": [[10 ** (0.4 * dx), 1.0]]}
+
+def broken(images):
+    raise RuntimeError("no weights <b>")
+
+ex = bk.BlendExplorer(sample, {'box': box, 'slow': slow, 'broken': broken})
+ex""",
+    """
+blends = bk.draw_blends(sample, 12, seed=1)
+images, _, _ = bk.render(sample, blends)
+bk.ErrorsBrowser(sample, blends, {"SEP": bk.deblenders.SEP(truth=blends, masks=True)(images)})""",
+    "bk.StampInspector(bk.load_sample('synthetic', n=24, seed=5), 'decisions.csv')",
+    """
+train, valid = bk.split(sample, (0.75, 0.25), seed=1)
+plan = bk.training.Plan({"filters": 4}, 64, 32, 4, rate=2e-3)
+network = bk.train("blend2flux", train, valid, "quick", seed=1, out="curve", plan=plan)""",
+    "from IPython.display import HTML\nHTML('<i id=done>done</i>')",
+)
+STATE = f"JSON.stringify([{VIEW}.settings, ...['pair', 'stretch', 'hide'].map((name) => {VIEW}.model.get(name))])"
 
 
 def pytest_collection_modifyitems(items):
-    if CHROMIUM is None:
-        for item in items:
-            if "tests/browser/" in item.nodeid:
-                item.add_marker(pytest.mark.skip(reason=HOW))
+    for item in items:
+        if "tests/browser/" in item.nodeid:
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason=HOW))
 
 
 @pytest.fixture(scope="package")
 def galaxies():
-    """The sample that the notebooks of these tests make."""
+    """The sample that the notebook makes."""
     return bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)
 
 
 @pytest.fixture(scope="package")
 def chromium():
     pytest.importorskip("playwright", reason="needs playwright: pip install -e '.[test]'")
-    with lab_module.chromium() as browser:
+    with lab.chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="package")
-def lab(tmp_path_factory):
-    with jupyterlab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
 @contextlib.contextmanager
-def laptop(browser):
-    """An empty page of a laptop's width; any error on its console fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1400})
-    tab = context.new_page()
+def tab_of(browser, **context):
+    """An empty page; any error on its console fails the tests. Gives it and the addresses that it asked for."""
+    context = browser.new_context(**context)
+    tab, complaints, requests = context.new_page(), [], []
     tab.set_default_timeout(60_000)
-    complaints = []
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    yield tab
+    tab.on("request", lambda request: requests.append(request.url))
+    yield tab, requests
     context.close()
     assert complaints == []
 
 
-@pytest.fixture
-def page(chromium):
-    """A page for one test."""
-    with laptop(chromium) as tab:
-        yield tab
+@contextlib.contextmanager
+def opened_page(browser, path):
+    """An exported page, opened from disk on a phone with networking off; a request but for the file fails the tests."""
+    phone = {"viewport": {"width": 390, "height": 800}, "offline": True, "has_touch": True}
+    with tab_of(browser, **phone) as (tab, requests):
+        tab.goto(path.as_uri())
+        tab.wait_for_selector(SHOWN)
+        yield Explorer(tab)
+        assert requests == [path.as_uri()]
 
 
-@pytest.fixture
-def notebook(lab, page):
-    """Opens a notebook of these cells in JupyterLab and runs all of them; gives the page."""
-
-    def opened(*cells, ready):
-        run_notebook(page, lab, list(cells), ready)
-        return page
-
-    return opened
-
-
-@pytest.fixture(scope="module")
-def shared_tab(chromium, lab):
-    """A notebook with an explorer, for all tests of a module: it, and how it began."""
-    with laptop(chromium) as tab:
-        run_notebook(tab, lab, ["import blendkit as bk", f"ex = bk.BlendExplorer({SAMPLE})\nex"], SHOWN)
+@pytest.fixture(scope="package")
+def notebook(chromium, tmp_path_factory):
+    """The explorer of a notebook that has run and holds all widgets; and how the explorer began."""
+    size, home = {"width": 1280, "height": 1400}, tmp_path_factory.mktemp("lab")
+    with lab.jupyterlab(home) as running, tab_of(chromium, viewport=size) as (tab, _):
+        lab.run_notebook(tab, running, list(CELLS), "#done")
         explorer = Explorer(tab)
         explorer.settle()
-        yield explorer, explorer.state()
+        yield explorer, tab.evaluate(STATE)
 
 
 @pytest.fixture
-def live(shared_tab):
+def live(notebook):
     """The explorer in JupyterLab, as it began."""
-    explorer, start = shared_tab
+    explorer, start = notebook
     explorer.settle()  # before, a click would overtake what the last test set
     explorer.page.get_by_text("reset", exact=True).click()
-    explorer.reach(start)
+    explorer.page.wait_for_function(f"(start) => {STATE} === start", arg=start)
     explorer.settle()
     return explorer
 
 
 @pytest.fixture
-def opened(chromium):
-    """Opens exported pages from disk on a phone with networking off; any request but for the file fails the test."""
-    context = chromium.new_context(viewport={"width": 390, "height": 800}, offline=True, has_touch=True)
-    tab = context.new_page()
-    asked_for, requests, complaints = [], [], []
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-
-    def open_page(path):
-        asked_for.append(path.as_uri())
-        tab.goto(asked_for[-1])
-        tab.wait_for_selector(SHOWN)
-        return Explorer(tab)
-
-    yield open_page
-    context.close()
-    assert requests == asked_for
-    assert complaints == []
-
-
-@pytest.fixture
-def exported(opened, galaxies, tmp_path):
+def exported(chromium, galaxies, tmp_path):
     """The explorer in a page without a kernel."""
-    return opened(bk.export_html(bk.BlendExplorer(galaxies), tmp_path / "deep" / "page.html"))
+    with opened_page(chromium, bk.export_html(bk.BlendExplorer(galaxies), tmp_path / "page.html")) as explorer:
+        yield explorer
 
 
 @pytest.fixture(params=["live", "exported"])

@@ -1,0 +1,66 @@
+"""Where a stamp lands on the frame when it is turned and shifted."""
+
+import numpy as np
+
+# offset on a turned stamp -> offset on the stamp as it was, (y, x) = matrix @ (y, x), for the eight orientations
+TURN_BACK = np.array(
+    [
+        [[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]],
+        [[0, 1], [1, 0]], [[-1, 0], [0, 1]], [[0, -1], [-1, 0]], [[1, 0], [0, -1]],
+    ],
+    np.int32,
+)  # fmt: skip
+
+
+def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx: int):
+    """Slices of the frame that a turned and shifted stamp covers, and its pixels that belong there (a view).
+
+    The stamp's centre pixel ``[ny // 2, nx // 2]`` lands on that of the frame, moved by `dy` and `dx`; a flip therefore
+    moves an even stamp by one pixel. `orient` is 0 to 7; see `blendkit.make_blends`.
+    """
+    flip_y = flip_x = False
+    if orient:
+        stamp = stamp.T if (orient >= 4) != orient % 2 else stamp
+        flip_y, flip_x = orient % 4 in (1, 2), orient % 4 in (2, 3)
+        stamp = stamp[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    (ny, nx), (height, width) = frame, stamp.shape
+    y = ny // 2 + dy - ((height - 1) // 2 if flip_y else height // 2)
+    x = nx // 2 + dx - ((width - 1) // 2 if flip_x else width // 2)
+    top, left = max(y, 0), max(x, 0)
+    bottom, right = max(min(y + height, ny), 0), max(min(x + width, nx), 0)
+    part = stamp[top - y : max(bottom - y, 0), left - x : max(right - x, 0)]
+    return (slice(top, bottom), slice(left, right)), part
+
+
+def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray) -> None:
+    """Write a stamp, turned and shifted, into `target`, and `fill` where that leaves the frame empty; all (ny, nx)."""
+    ny, nx = target.shape
+    if orient or stamp.shape != target.shape or not target.flags.c_contiguous:
+        (rows, columns), part = landing(target.shape, stamp, orient, dy, dx)
+        target[rows, columns] = part
+        top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
+    else:  # one long copy is faster than one by rows; what wraps round lies where the fill goes
+        step, frame, source = dy * nx + dx, target.reshape(-1), stamp.reshape(-1)
+        if step >= 0:
+            frame[step:] = source[: len(source) - step]
+        else:
+            frame[:step] = source[-step:]
+        top, bottom, left, right = max(dy, 0), ny + min(dy, 0), max(dx, 0), nx + min(dx, 0)
+    if top:
+        target[:top] = fill[:top]
+    if bottom < ny:
+        target[bottom:] = fill[bottom:]
+    if left:
+        target[top:bottom, :left] = fill[top:bottom, :left]
+    if right < nx:
+        target[top:bottom, right:] = fill[top:bottom, right:]
+
+
+def place_segment(target: np.ndarray, segmap: np.ndarray, reach: int, orient: int, dy: int, dx: int) -> None:
+    """Mark in an empty mask where the segment of the centre pixel lands; it lies within `reach` pixels of that."""
+    y, x = segmap.shape[0] // 2, segmap.shape[1] // 2
+    label = segmap[y, x]
+    if reach < min(segmap.shape[0] - y, segmap.shape[1] - x):
+        segmap = segmap[y - reach : y + reach + 1, x - reach : x + reach + 1]
+    at, part = landing(target.shape, segmap, orient, dy, dx)
+    np.equal(part, label, out=target[at])

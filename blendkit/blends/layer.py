@@ -1,0 +1,117 @@
+"""Blends rendered on the device that trains: `blendkit.render` as a Keras layer, under any backend."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from astropy.table import Table
+from keras import ops
+
+from ..data.check import require
+from ..data.sample import Sample
+from .geometry import TURN_BACK
+from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
+from .rendering import sky_stamps
+
+
+class BlendLayer(keras.layers.Layer):
+    """Renders blends from a sample that lies on the device; equal to `blendkit.render`.
+
+    Bit for bit where `dmag` is 0, else within 4 units in the last place; always in float32, whatever the policy.
+
+    Parameters
+    ----------
+    sample : Sample
+        Its stamps, masks, fluxes and sky are copied to the device once.
+    fill : {"sky", "zero"}
+        What a shift or a turn leaves empty.
+    """
+
+    def __init__(self, sample: Sample, fill: str = "sky"):
+        require(
+            sample.images.size < 2**31,
+            f"the sample has {sample.images.size:,} pixels, expected fewer than {2**31:,}: train on fewer galaxies.",
+        )
+        super().__init__(trainable=False, dtype="float32", name="blend")
+        self.sample, self.fill = sample, fill
+        self.shape = sample.images.shape[1:]
+        self.stamps = self._hold(sample.images.reshape(-1))
+        self.masks = self._hold(sample.own_masks().reshape(-1).astype(np.uint8))
+        self.bank = self._hold(sky_stamps(sample, fill))
+        self.flux = self._hold(true_fluxes(sample).astype(np.float32))
+        self.built = True
+
+    def _hold(self, array):
+        """A variable, so that every backend passes it to compiled code instead of baking it in."""
+        return self.add_weight(
+            shape=array.shape,
+            dtype=str(array.dtype),
+            initializer=lambda *_, **__: array,
+            trainable=False,
+            autocast=False,
+        )
+
+    def recipe(self, blends: Table) -> dict[str, np.ndarray]:
+        """What `call` needs to know of each galaxy of each blend.
+
+        Returns
+        -------
+        dict
+            `rows` (n, k, 5) int32: row in the sample (-1 for an empty place), dy, dx, orientation, row of the sky bank;
+            `scale` (n, k) float32: factor on the pixels.
+        """
+        rows = check_recipe(self.sample, blends)
+        check_fingerprint(self.sample, blends, self.fill)
+        columns = (column(blends, name) for name in ("dy", "dx", "orient"))
+        return {
+            "rows": np.stack([rows, *columns, sky_rows(blends["id"], self.bank.shape[0])], axis=-1).astype(np.int32),
+            "scale": (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32),
+        }
+
+    def __call__(self, blends, **kwargs):
+        return super().__call__(self.recipe(blends) if hasattr(blends, "colnames") else blends, **kwargs)
+
+    def call(self, recipe):
+        """Images (n, ny, nx), masks (n, ny, nx, k) and fluxes (n, k) of a table of blends, or of what `recipe` made."""
+        parts, masks, fluxes = self.parts(recipe)
+        return self.add(parts, recipe), masks, fluxes
+
+    def add(self, parts, recipe):
+        """The blends that the parts make, (n, ny, nx); where there is no galaxy, a stamp of sky."""
+        *others, image = ops.unstack(parts, axis=-1)
+        for part in reversed(others):
+            image = part + image
+        rows = ops.cast(recipe["rows"], "int32")
+        sky = ops.take(ops.convert_to_tensor(self.bank), rows[:, 0, 4], axis=0)
+        return ops.where(ops.all(rows[:, :, 0] < 0, axis=1)[:, None, None], sky, image)
+
+    def parts(self, recipe):
+        """The galaxies of each blend apart, (n, ny, nx, k), 0 where a place is empty; masks and fluxes of `call`."""
+        rows, scale = ops.cast(recipe["rows"], "int32"), ops.cast(recipe["scale"], "float32")
+        flux = ops.take(ops.convert_to_tensor(self.flux), ops.maximum(rows[..., 0], 0)) * scale
+        placed = [self._place(*ops.unstack(rows[:, j], axis=-1), scale[:, j]) for j in range(rows.shape[1])]
+        parts, masks = (ops.stack(maps, axis=-1) for maps in zip(*placed, strict=True))
+        return parts, masks, ops.where(rows[..., 0] < 0, float("nan"), flux)
+
+    def _place(self, row, dy, dx, orient, sky, scale):
+        """Stamps and masks of one galaxy of each blend, turned, shifted and scaled, empty pixels filled."""
+        ny, nx = self.shape
+        turn = ops.take(ops.convert_to_tensor(TURN_BACK), orient, axis=0)
+        y = ops.arange(ny, dtype="int32")[None, :, None] - (ny // 2 + dy)[:, None, None]
+        x = ops.arange(nx, dtype="int32")[None, None, :] - (nx // 2 + dx)[:, None, None]
+        from_y = turn[:, 0, 0, None, None] * y + turn[:, 0, 1, None, None] * x + ny // 2
+        from_x = turn[:, 1, 0, None, None] * y + turn[:, 1, 1, None, None] * x + nx // 2
+        inside = (from_y >= 0) & (from_y < ny) & (from_x >= 0) & (from_x < nx)
+        at = ops.maximum(row, 0)[:, None, None] * (ny * nx)
+        at = at + ops.clip(from_y, 0, ny - 1) * nx + ops.clip(from_x, 0, nx - 1)
+        stamp = ops.where(
+            inside,
+            ops.take(ops.convert_to_tensor(self.stamps), at),
+            ops.take(ops.convert_to_tensor(self.bank), sky, axis=0),
+        )
+        # choices after the product: else a compiler rounds the product and the sum that follows as one
+        scale = scale[:, None, None]
+        stamp = ops.where(scale != 1, stamp * scale, stamp)
+        there = (row >= 0)[:, None, None]
+        mask = ops.take(ops.convert_to_tensor(self.masks), at) > 0
+        return ops.where(there, stamp, 0.0), there & inside & mask

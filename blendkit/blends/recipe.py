@@ -1,0 +1,347 @@
+"""Tables of recipes for blends: which galaxies, and how each is turned, shifted and scaled (sections 2.2 and 2.3)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from astropy.table import Table
+
+from ..data.check import require
+from ..data.sample import Sample
+from .geometry import landing
+
+RECIPE = ("id", "dx", "dy", "dmag", "orient")
+
+
+def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int = 42) -> tuple[Sample, ...]:
+    """Divide a sample by galaxy: none is on two sides (section 2.3).
+
+    Parameters
+    ----------
+    sample : Sample
+    shares : tuple of float
+        Share of the galaxies for each side, adding up to one.
+    seed : int
+
+    Returns
+    -------
+    tuple of Sample
+        As many as there are shares, for example train, validation and test.
+    """
+    shares = np.asarray(shares, float)
+    require(
+        shares.ndim == 1 and (shares > 0).all() and abs(shares.sum() - 1) < 1e-6,
+        f"shares = {tuple(shares.ravel().tolist())} were given, expected positive numbers that add up to 1.",
+    )
+    ends = np.round(np.cumsum(shares) * len(sample)).astype(int)
+    sides = np.split(np.random.default_rng(seed).permutation(len(sample)), ends[:-1])
+    require(
+        all(len(side) for side in sides),
+        f"{len(sample)} galaxies were given for shares {tuple(shares.tolist())}, expected at least one on each side: "
+        "use a larger sample or fewer sides.",
+    )
+    return tuple(sample[np.sort(side)] for side in sides)
+
+
+def draw_blends(
+    sample: Sample,
+    n: int,
+    seed: int | np.random.Generator = 42,
+    max_dmag: float = 2.0,
+    separation: tuple[float, float] = (0.5, 4.0),
+    *,
+    members: int | tuple[int, int] = 2,
+    dmag: float = 0.0,
+    turns: bool = True,
+) -> Table:
+    """Draw recipes for blends of a sample's galaxies, one of them in the centre (section 2.2).
+
+    Parameters
+    ----------
+    sample : Sample
+        Cleaned galaxies.
+    n : int
+        Number of blends.
+    seed : int or numpy.random.Generator
+    max_dmag : float
+        The magnitudes of a companion and the central galaxy differ by less than this.
+    separation : (low, high)
+        Distance of a companion from the central galaxy, drawn uniformly, in units of the larger effective radius; then
+        rounded to whole pixels. Shifts stay within ``ny // 2 - 1`` pixels.
+    members : int or (lowest, highest)
+        Galaxies in a blend; of a range, each number is as likely. One is a lone galaxy, none is empty sky. Each
+        central galaxy has `highest` - 1 possible companions, also where fewer are drawn.
+    dmag : float
+        Offset to every companion's magnitude.
+    turns : bool
+        Whether each galaxy gets one of its eight orientations at random; the paper leaves them as observed.
+
+    Returns
+    -------
+    astropy.table.Table
+        One row per blend; see `make_blends` for the columns.
+    """
+    require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
+    require(max_dmag > 0, f"max_dmag = {max_dmag} was given, expected a positive difference in magnitudes.")
+    low, high = np.broadcast_to(separation, 2).tolist()
+    require(0 <= low <= high, f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
+    numbers = np.atleast_1d(members)
+    fewest, most = numbers[[0, -1]].tolist()
+    require(
+        numbers.dtype.kind in "iu" and len(numbers) < 3 and 0 <= fewest <= most,
+        f"members = {members} was given, expected a whole number or (lowest, highest), not negative.",
+    )
+    k = max(most, 1)
+
+    rng = np.random.default_rng(seed)
+    ny, nx = sample.images.shape[1:]
+    rows = _draw_members(sample, n, k, max_dmag, dmag, rng)
+    r_eff = np.asarray(sample.catalog["r_eff"], float)[rows]
+    shifts = np.zeros((2, n, k), int)
+    for j in range(1, k):
+        shifts[..., j] = _draw_shifts(np.maximum(r_eff[:, 0], r_eff[:, j]), low, high, (ny, nx), rng)
+    orient = rng.choice(8 if ny == nx else (0, 2, 5, 7), (k, n)).T if turns else 0
+    ids = np.asarray(sample.catalog["id"])[rows]
+    if fewest < k:
+        ids = np.where(np.arange(k) < rng.integers(fewest, most + 1, n)[:, None], ids, -1)
+    blends = make_blends(sample, ids, *shifts, dmag, orient)
+    if isinstance(seed, int | np.integer):
+        blends.meta["seed"] = int(seed)
+    return blends
+
+
+def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
+    """A table of recipes for blends that you choose yourself.
+
+    Parameters
+    ----------
+    sample : Sample
+    ids : array of int, shape (n, k), or (k,) for a single blend
+        Catalogue ids, the central galaxy first; -1 leaves a place empty.
+    dx, dy : int or array of int
+        Shifts in whole pixels along columns and rows: one for each galaxy, (n, k) or (k,) as `ids`, or one for all
+        companions of a blend, (n,) or a number, where the central galaxy stays in the centre.
+    dmag : float or array
+        Offsets to the magnitudes: pixels, noise included, are multiplied by ``10 ** (-0.4 * dmag)``. Shapes as `dx`.
+    orient : int or array of int
+        0 to 7: a transpose if it is 4 or more, then ``orient % 4`` quarter turns counter-clockwise (as `numpy.rot90`)
+        about the centre pixel. Shapes as `dx`.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns (n, k): the arguments, and what is known of each galaxy: `inside` (share of its flux that is on the
+        stamp), `mag` and `flux` (`dmag` included), `r_eff` (pixels), `morphology`. Columns (n,): `distance` (pixels)
+        from the central galaxy to its nearest companion, `delta_mag` (magnitude of the central - that companion's).
+        Empty places have `id` -1 and NaN. ``meta`` holds the fingerprints of the galaxies, zeropoint and stamp shape.
+    """
+    ids = np.asarray(ids)
+    single = ids.ndim == 1
+    ids = np.atleast_2d(ids)
+    empty = ids == -1
+    columns = {"id": ids}
+    for name, value in {"dx": dx, "dy": dy, "dmag": dmag, "orient": orient}.items():
+        value = _per_member(name, value, ids.shape, single)
+        columns[name] = np.where(empty, 0, value.astype(float) if name == "dmag" else _whole(value))
+    blends = Table({"id": _whole(ids)} | {name: columns[name] for name in RECIPE[1:]})
+    rows = check_recipe(sample, blends)
+    flux = true_fluxes(sample)
+    known = {name: np.asarray(sample.catalog[name], float)[rows] for name in ("mag", "r_eff")}
+    known["mag"] = known["mag"] + columns["dmag"]
+    known["flux"] = flux[rows] * 10 ** (-0.4 * columns["dmag"])
+    known["inside"] = _share_inside(sample, rows, blends)
+    for values in known.values():
+        values[empty] = np.nan
+    apart = np.hypot(*(columns[c] - columns[c][:, :1] for c in ("dx", "dy")))
+    apart[empty] = apart[:, 0] = np.inf
+    apart[empty[:, 0]] = np.inf
+    nearest = np.arange(len(ids)), apart.argmin(axis=1)
+    distance = apart[nearest]
+    alone = ~np.isfinite(distance)
+    blends["distance"] = np.where(alone, np.nan, distance)
+    blends["delta_mag"] = np.where(alone, np.nan, known["mag"][:, 0] - known["mag"][nearest])
+    for name in ("inside", "mag", "r_eff"):
+        blends[name] = known[name]
+    blends["morphology"] = np.where(empty, "", np.asarray(sample.catalog["morphology"])[rows])
+    blends["flux"] = known["flux"]
+    for name in ("distance", "delta_mag", "inside", "mag", "r_eff", "flux"):
+        blends[name].info.format = ".3f"
+    blends.meta = {
+        "fingerprint": dict(sample.fingerprints),
+        "zeropoint": float(sample.zeropoint),
+        "sky": sample.sky_fingerprint,
+        "shape": [int(size) for size in sample.images.shape[1:]],
+    }
+    return blends
+
+
+def true_fluxes(sample: Sample) -> np.ndarray:
+    """FLUX_AUTO of each galaxy alone, shape (n,), e-/s; from catalogue magnitudes, with a warning, before cleaning."""
+    if "flux_auto" in sample.catalog.colnames:
+        return np.asarray(sample.catalog["flux_auto"], float)
+    warnings.warn(
+        f"the sample {sample.name!r} has no flux_auto, so catalogue magnitudes give the fluxes: run bk.clean first.",
+        stacklevel=3,
+    )
+    return 10 ** (-0.4 * (np.asarray(sample.catalog["mag"], float) - sample.zeropoint))
+
+
+def sky_rows(ids: np.ndarray, size: int) -> np.ndarray:
+    """Which stamps of a sky bank of this size fill what each galaxy leaves empty; ids and result (n, k).
+
+    They follow from the ids alone: a blend has the same sky in every slice, a galaxy that is dragged about keeps it.
+    """
+    ids = np.asarray(ids, np.int64)
+    mixed = (((ids & 0xFFFFFFFF) * 0x9E3779B1) & 0xFFFFFFFF) >> 16  # regular ids must not share their sky
+    places = np.arange(ids.shape[1])
+    first = (mixed * (5 + 6 * places)).sum(axis=1, keepdims=True) % size
+    return (first + np.where(places, places - 1, size // 2)) % size
+
+
+def check_recipe(sample: Sample, blends: Table) -> np.ndarray:
+    """Positions of the galaxies in the sample, (n, k), -1 for an empty place, once every row is known to be sound."""
+    require(isinstance(blends, Table), f"a {type(blends).__name__} was given, expected a table: use blends[i : i + 1].")
+    missing = [name for name in ("id", "dx", "dy") if name not in blends.colnames]
+    require(not missing, f"the table of blends lacks {', '.join(missing)}: make it with draw_blends or make_blends.")
+    shape = np.shape(blends["id"])
+    for name in (name for name in RECIPE if name in blends.colnames):
+        require(
+            len(shape) == 2 and np.shape(blends[name]) == shape and not np.ma.is_masked(blends[name]),
+            f"{name} has shape {np.shape(blends[name])} or masked entries, expected a number for each of the (n, k) "
+            f"galaxies, n = {len(blends)}: make the table with draw_blends or make_blends.",
+        )
+    ny, nx = sample.images.shape[1:]
+    for name, low, high in (("dx", 1 - nx, nx - 1), ("dy", 1 - ny, ny - 1), ("orient", 0, 7)):
+        value = column(blends, name)
+        require(
+            not value.size or (value.dtype.kind in "iu" and low <= value.min() and value.max() <= high),
+            f"{name} holds {value.dtype} up to {value.max(initial=0)}, expected whole numbers from {low} to {high}.",
+        )
+    require(
+        ny == nx or not np.isin(column(blends, "orient"), (1, 3, 4, 6)).any(),
+        f"orient holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.",
+    )
+    require(np.isfinite(column(blends, "dmag")).all(), "dmag holds NaN or infinite values, expected finite magnitudes.")
+    ids = np.asarray(blends["id"])
+    rows = np.full(shape, -1)
+    rows[ids != -1] = sample.index(ids[ids != -1]) if (ids != -1).any() else 0
+    return rows
+
+
+def check_fingerprint(sample: Sample, blends: Table, fill: str) -> None:
+    """Refuse blends that were drawn from other galaxies, at another zeropoint or with another sky."""
+    require(fill in ("sky", "zero"), f"fill = {fill!r} was given, expected 'sky' or 'zero'.")
+    if (expected := blends.meta.get("fingerprint")) is None:
+        return
+    here, used = sample.fingerprints, np.unique(blends["id"]).tolist()
+    different = [i for i in used if i != -1 and expected.get(i) != here[i]]
+    require(
+        not different,
+        f"{len(different)} of the galaxies of these blends have other pixels, labels or fluxes in the sample "
+        f"{sample.name!r} (first ids {different[:3]}): use the sample that the blends were drawn from.",
+    )
+    made_with = {"zeropoint": sample.zeropoint} | ({"sky": sample.sky_fingerprint} if fill == "sky" else {})
+    for what, value in made_with.items():
+        require(
+            blends.meta.get(what, value) == value,
+            f"the blends were drawn with {what} {blends.meta.get(what)}, the sample {sample.name!r} has {value}: use "
+            "the sample that they were drawn from" + (", or fill='zero'." if what == "sky" else "."),
+        )
+
+
+def column(blends: Table, name: str) -> np.ndarray:
+    """A column of the recipe, (n, k); those that are left out are zero."""
+    return np.asarray(blends[name]) if name in blends.colnames else np.zeros(np.shape(blends["id"]), int)
+
+
+def _per_member(name, value, shape, single):
+    """An argument of `make_blends` for each galaxy; a number for a whole blend is its companions'."""
+    value = np.asarray(value)
+    if single and value.shape == shape[1:]:
+        return value[None]
+    if value.ndim < 2:
+        value = value[..., None]
+        value = np.where(np.arange(shape[1]) | (shape[1] == 1), value, np.zeros_like(value))
+    require(
+        value.shape in (shape, (1, shape[1]), shape[1:]),
+        f"{name} has shape {value.shape}, expected that of the ids, {shape}.",
+    )
+    return value
+
+
+def _whole(values):
+    """Whole numbers as int64; anything else as it is, for the checks to refuse."""
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    return whole if (whole == values).all() else values
+
+
+def _draw_members(sample, n, k, max_dmag, dmag, rng):
+    """Positions of the galaxies of each blend, (n, k): companions whose magnitudes are close enough, none twice."""
+    mag = np.asarray(sample.catalog["mag"], float)
+    order = np.argsort(mag, kind="stable")
+    ordered = mag[order] + dmag
+    low = np.searchsorted(ordered, mag - max_dmag, side="right")
+    high = np.searchsorted(ordered, mag + max_dmag, side="left")
+    rank = np.empty(len(mag), int)
+    rank[order] = np.arange(len(mag))
+    itself = (low <= rank) & (rank < high)
+    partners = high - low - itself
+    enough = partners >= k - 1
+    require(
+        enough.any(),
+        f"none of the {len(mag)} galaxies of {sample.name!r} has {k - 1} others within {max_dmag} mag: raise max_dmag "
+        "or use a larger sample.",
+    )
+    if not enough.all():
+        warnings.warn(
+            f"{(~enough).sum()} of {len(mag)} galaxies have no partner within {max_dmag} mag and are skipped "
+            f"(first id {sample.catalog['id'][~enough][0]}).",
+            stacklevel=3,
+        )
+    rows = np.empty((n, k), int)
+    rows[:, 0] = central = rng.choice(np.flatnonzero(enough), n)
+    for j in range(1, k):
+        todo = np.arange(n)
+        while len(todo):
+            c = central[todo]
+            pick = low[c] + rng.integers(0, partners[c])
+            pick += itself[c] & (pick >= rank[c])
+            rows[todo, j] = order[pick]
+            todo = todo[(rows[todo, 1:j] == rows[todo, j, None]).any(axis=1)]
+    return rows
+
+
+def _draw_shifts(radius, low, high, shape, rng):
+    """Whole-pixel shifts dx, dy: radius uniform in (low, high) x `radius`, angle uniform, inside the frame."""
+    limit_y, limit_x = shape[0] // 2 - 1, shape[1] // 2 - 1
+    dx, dy = np.zeros((2, len(radius)), int)
+    todo = np.arange(len(radius))
+    for _ in range(1000):
+        distance = rng.uniform(low, high, len(todo)) * radius[todo]
+        angle = rng.uniform(0, 2 * np.pi, len(todo))
+        dx[todo], dy[todo] = np.rint(distance * np.cos(angle)), np.rint(distance * np.sin(angle))
+        todo = todo[(np.abs(dx[todo]) > limit_x) | (np.abs(dy[todo]) > limit_y)]
+        if not len(todo):
+            break
+    require(
+        not len(todo),
+        f"{len(todo)} blends find no place on the stamp: {low} times their effective radius is more than {limit_x} "
+        "pixels; lower separation or drop the largest galaxies.",
+    )
+    return dx, dy
+
+
+def _share_inside(sample, rows, blends):
+    """Share of each galaxy's light (positive pixels of its own segment) that is on the shifted stamp, (n, k)."""
+    (ny, nx), (y, x) = sample.images.shape[1:], sample.centre
+    share = np.ones(rows.shape)
+    far = np.maximum(abs(column(blends, "dx")), abs(column(blends, "dy")))
+    places = np.stack([column(blends, name) for name in ("orient", "dy", "dx")], axis=-1)
+    for at in zip(*np.nonzero((rows >= 0) & (sample.reach[rows] + far > min(ny - 1 - y, nx - 1 - x))), strict=True):
+        segmap = sample.segmaps[rows[at]]
+        light = np.where(segmap == segmap[y, x], sample.images[rows[at]], 0).clip(min=0).astype(float)
+        total = light.sum()
+        share[at] = landing((ny, nx), light, *places[at].tolist())[1].sum() / total if total > 0 else np.nan
+    return share

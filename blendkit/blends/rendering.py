@@ -1,0 +1,170 @@
+"""The pixels of blends, in NumPy: the reference that the training device and the browser are held to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from tqdm import tqdm
+
+from ..data.check import require
+from ..data.sample import Sample
+from .geometry import place, place_segment
+from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
+
+ORIGINAL = {"id": "id", "mag": "mag", "rad": "r_eff", "type": "morphology"}  # columns of the paper's tool, and ours
+
+
+def render(
+    sample: Sample, blends: Table, *, fill: str = "sky", masks: bool = True
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """The pixels of blends.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample that the blends were drawn from, or any that holds these very galaxies.
+    blends : astropy.table.Table
+        From `draw_blends` or `make_blends`, or any slice of it.
+    fill : {"sky", "zero"}
+        What a shift or a turn leaves empty: the sample's own sky, or zeros (as the paper's tools do, which leaves a
+        step in the noise).
+    masks : bool
+        Whether the masks are wanted.
+
+    Returns
+    -------
+    images : array of float32, shape (n, ny, nx), e-/s
+        Sum of the galaxies, noise of all.
+    masks : array of bool, shape (n, ny, nx, k), or None
+        Their segments; where several are true they overlap.
+    fluxes : array of float32, shape (n, k), e-/s
+        FLUX_AUTO of each galaxy alone; NaN for an empty place.
+    """
+    rows = check_recipe(sample, blends)
+    check_fingerprint(sample, blends, fill)
+    stamps, bank = sample.images, sky_stamps(sample, fill)
+    images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
+    scratch = np.empty_like(stamps[0])
+    row, dy, dx, orient, sky, scale = _members(blends, rows, len(bank))
+    for image, first in zip(images, range(0, rows.size, rows.shape[1]), strict=True):
+        target = image
+        for m in range(first + rows.shape[1] - 1, first - 1, -1):
+            if row[m] < 0:
+                continue
+            part = stamps[row[m]]
+            if target is image or dy[m] or dx[m] or orient[m] or scale[m] != 1:
+                place(target, part, orient[m], dy[m], dx[m], bank[sky[m]])
+                part = target
+                if scale[m] != 1:
+                    part *= scale[m]
+            if target is scratch:
+                np.add(part, image, out=image)
+            target = scratch
+    nobody = (rows < 0).all(axis=1)
+    images[nobody] = bank[sky_rows(blends["id"], len(bank))[nobody, 0]]
+    fluxes = true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag"))
+    return (
+        images,
+        _masks(sample, blends, rows) if masks else None,
+        np.where(rows < 0, np.nan, fluxes).astype(np.float32),
+    )
+
+
+def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndarray:
+    """The galaxies of each blend apart, (n, ny, nx, k) float32; they add up to the image of `render`, 0 where empty."""
+    rows = check_recipe(sample, blends)
+    check_fingerprint(sample, blends, fill)
+    bank = sky_stamps(sample, fill)
+    parts = np.zeros((*rows.shape, *sample.images.shape[1:]), np.float32)
+    for part, row, dy, dx, orient, sky, scale in zip(
+        parts.reshape(-1, *parts.shape[2:]), *_members(blends, rows, len(bank)), strict=True
+    ):
+        if row >= 0:
+            place(part, sample.images[row], orient, dy, dx, bank[sky])
+            part *= scale
+    return np.moveaxis(parts, 1, -1)
+
+
+def export(
+    sample: Sample, blends: Table, folder: str | os.PathLike, *, prefix: str = "test", fill: str = "sky"
+) -> Path:
+    """Write blends of two galaxies as plain pixels, under the file names of the paper's own tool (candels-blender).
+
+    Parameters
+    ----------
+    sample, blends, fill
+        As for `render`.
+    folder : path
+        Made when it is not there; files of the same names are replaced once the new ones are complete.
+    prefix : str
+        "train" or "test" in the original tool.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2) uint8,
+        ``{prefix}_flux.npy`` (n, 2) and ``{prefix}_catalogue.csv`` (columns of the original, `shift_x` and `shift_y`
+        the companion's shift along rows and columns).
+    """
+    pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
+    require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    n, (ny, nx) = len(blends), sample.images.shape[1:]
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".exporting-") as draft:
+        files = {"blends": (np.float32, (ny, nx)), "gg_masks": (np.uint8, (ny, nx, 2)), "flux": (np.float32, (2,))}
+        stacks = [
+            np.lib.format.open_memmap(f"{draft}/{prefix}_{name}.npy", "w+", dtype=dtype, shape=(n, *shape))
+            for name, (dtype, shape) in files.items()
+        ]
+        for start in tqdm(range(0, n, 256), desc="exporting", disable=None, leave=False):
+            part = slice(start, start + 256)
+            for stack, pixels in zip(stacks, render(sample, blends[part], fill=fill), strict=True):
+                stack[part] = pixels
+        for stack in stacks:
+            stack.flush()
+        del stacks, stack
+        _original_catalogue(sample, blends).write(f"{draft}/{prefix}_catalogue.csv", format="ascii.csv")
+        for file in sorted(Path(draft).iterdir()):
+            os.replace(file, folder / file.name)
+    return folder
+
+
+def sky_stamps(sample: Sample, fill: str) -> np.ndarray:
+    """What a shift or a turn leaves empty is filled from these, (m, ny, nx) float32."""
+    return sample.sky if fill == "sky" else np.zeros((1, *sample.images.shape[1:]), np.float32)
+
+
+def _members(blends, rows, bank_size):
+    """Flat lists, a number for each galaxy of each blend: row, dy, dx, orient, row of the sky bank and scale."""
+    scale = (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)
+    columns = rows, *(column(blends, name) for name in ("dy", "dx", "orient")), sky_rows(blends["id"], bank_size), scale
+    return [values.ravel().tolist() for values in columns]
+
+
+def _masks(sample, blends, rows):
+    reach, k = sample.reach.tolist(), rows.shape[1]
+    masks = np.zeros((len(blends), *sample.segmaps.shape[1:], k), bool)
+    for m, (row, dy, dx, orient, *_) in enumerate(zip(*_members(blends, rows, 1), strict=True)):
+        if row >= 0:
+            place_segment(masks[m // k, ..., m % k], sample.segmaps[row], reach[row], orient, dy, dx)
+    return masks
+
+
+def _original_catalogue(sample, blends):
+    z = np.asarray(sample.catalog["z"], float) if "z" in sample.catalog.colnames else np.full(len(sample), np.nan)
+    rows = sample.index(np.ravel(blends["id"])).reshape(-1, 2)
+    shift = {"shift_x": blends["dy"][:, 1], "shift_y": blends["dx"][:, 1]}
+    table = Table({"id": np.arange(len(blends)), "distance": blends["distance"]} | shift)
+    for j, name in enumerate(("g1", "g2")):
+        columns = {key: blends[ours] for key, ours in ORIGINAL.items()} | {"z": z[rows]}
+        for key in ("id", "mag", "rad", "z", "type"):
+            table[f"{name}_{key}"] = columns[key][:, j]
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name].info.format = ".6f"
+    return table

@@ -1,0 +1,175 @@
+"""Where samples come from by name, and the paper's own catalogue of test blends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from astropy.table import Table
+
+from .check import require
+from .remote import CANDELS_FILES, CHECKOUT, data_folder, fetch, fetch_candels, missing, settle
+from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample, floats
+from .simulate import VERSION, simulate
+
+WEIGHTS, REFERENCE = CHECKOUT / "data" / "weights", CHECKOUT / "data" / "reference"
+_COMMIT = "https://raw.githubusercontent.com/aboucaud/coindeblend/7aabf78483961f218e6be81e2e728add370923e3"
+URL = f"{_COMMIT}/paper_plots/output_catalog.csv"
+SHA256 = "6ce8b0037f9a41d07b973069a99f2d08e70432a2de850055a43e18b0c58af06b"
+
+_HINTED = "pixels only: the network knows that the central galaxy is in the centre"
+_METHODS = {  # name: (suffix of its columns, AB zeropoint of its fluxes in the file, how positions were matched)
+    "blend2flux": ("b2f", ZEROPOINT, _HINTED),
+    "blend2mask2flux": ("b2m2f", ZEROPOINT, _HINTED),
+    "SExtractor": ("sex", 25.67, "true positions of both galaxies known (paper, section 3.3)"),
+}
+_KNOWN = {"id": "id", "mag": "mag", "r_eff": "rad", "z": "z", "morphology": "type", "flux": "flux"}
+_CSV = {"format": "ascii.csv", "encoding": "utf-8-sig"}
+_CASES = np.array(["only central", "only companion", "both", "more"])  # by the number in the file
+
+
+def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None, seed: int = 0) -> Sample:
+    """A galaxy sample by name or from a folder.
+
+    Parameters
+    ----------
+    source : str or path
+        "synthetic": galaxies simulated on first use and cached; "candels": the paper's own, downloaded from Zenodo
+        record 2604740 on first use; otherwise a folder with the three files of that release.
+    n, seed : int, optional
+        How many galaxies (default: 2,000 synthetic, or all real ones), and the seed of the simulation or the draw.
+    """
+    good = n is None or (isinstance(n, int | np.integer) and n >= 1)
+    require(good, f"n = {n!r} galaxies were asked for, expected a whole number of at least 1.")
+    if source == "synthetic":
+        return _synthetic(int(n or 2000), seed)
+    sample = read_folder(fetch_candels(), "CANDELS") if source == "candels" else read_folder(Path(source).expanduser())
+    if n is None or n >= len(sample):
+        return sample
+    return sample[np.sort(np.random.default_rng(seed).choice(len(sample), n, replace=False))]
+
+
+def read_folder(folder: Path, name: str = "") -> Sample:
+    """Read the three files of the CANDELS release's layout; see `load_sample`."""
+    if absent := missing(folder):
+        cure = f"give 'synthetic', 'candels' or a folder that holds {', '.join(CANDELS_FILES)}"
+        raise FileNotFoundError(f"there is no folder '{folder}' with {', '.join(absent)}: {cure}.")
+    meta = {"name": name or folder.resolve().name}
+    if (folder / META).is_file():
+        meta = _read(lambda path: json.loads(path.read_text(encoding="utf-8")), folder / META, "JSON file")
+        good = isinstance(meta, dict) and set(meta) == {"name", "zeropoint", "pixel_scale"}
+        require(good, f"'{folder / META}' has no zeropoint, pixel_scale and name: save the sample again, or remove it.")
+    sky = _stack(folder / SKY) if (folder / SKY).is_file() else None
+    return Sample(_stack(folder / IMAGES), _stack(folder / SEGMAPS), _catalog(folder / CATALOG), **meta, sky_stamps=sky)
+
+
+def _read(reader, path: Path, what: str, **options):
+    """What a library reads from a file, or one sentence on why it cannot."""
+    try:
+        return reader(path, **options)
+    except Exception as error:  # np.load lets through what zipfile and tokenize raise
+        why = "".join(c for c in str(error).partition("\n")[0] if c.isprintable())[:150].rstrip(".")
+        raise ValueError(f"'{path}' is not a readable {what} ({why}): fetch or write it again.") from None
+
+
+def _stack(path: Path) -> np.ndarray:
+    stack = _read(np.load, path, ".npy array", allow_pickle=False)
+    require(isinstance(stack, np.ndarray), f"'{path}' holds several arrays, expected one: save it with numpy.save.")
+    return stack.astype(stack.dtype.newbyteorder("="), copy=False)
+
+
+def _catalog(path: Path) -> Table:
+    table = _read(Table.read, path, "CSV table", **_CSV)
+    for name, on_disk in ON_DISK.items():
+        if on_disk in table.colnames:
+            require(name not in table.colnames, f"'{path}' has both columns {on_disk} and {name}: remove one of them.")
+            table.rename_column(on_disk, name)
+    table = table[[name for name in table.colnames if name != "mag_err"]]
+    for name in table.colnames:
+        column = table[name]
+        if name in ("mag", "r_eff", "z"):
+            table[name] = floats(f"'{path}'", name, column)
+        elif np.ma.isMaskedArray(column):
+            words = column.dtype.kind in "US" or column.mask.all()
+            table[name] = column.astype(str).filled("") if words else column.astype(float).filled(np.nan)
+        if name in ("mag", "r_eff", "z", "flux_auto"):
+            table[name].info.format = ".2f"
+    if "field" in table.colnames:
+        table["field"] = [str(f).removeprefix("b'").removesuffix("'").strip() for f in table["field"]]
+    return table
+
+
+def _synthetic(n: int, seed: int) -> Sample:
+    """Simulate, or take from the cache; the cache entry appears whole or not at all."""
+    folder = data_folder() / f"synthetic-v{VERSION}-n{n}-seed{seed}"
+    if folder.is_dir():
+        try:
+            return read_folder(folder)
+        except (ValueError, OSError):
+            shutil.rmtree(folder, ignore_errors=True)  # damaged: made anew, from the same seed
+    sample = simulate(n, seed)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".simulating-", dir=folder.parent) as draft:
+            settle(sample.save(Path(draft) / folder.name), folder)
+    except OSError as error:
+        why = f"the simulated galaxies cannot be kept in '{folder.parent}' ({error.strerror})"
+        warnings.warn(f"{why}: set BLENDKIT_DATA to a folder with room.", stacklevel=3)
+        return sample
+    return read_folder(folder)
+
+
+def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, dict[str, Table]]:
+    """Read the catalogue behind the paper's figures: 4,776 test blends, and what three methods measured on them.
+
+    Parameters
+    ----------
+    source : str or path
+        "coindeblend": the file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3),
+        downloaded once (1.1 MB). Or a csv file with the same columns, in which only measured fluxes may be empty.
+
+    Returns
+    -------
+    blends, predictions : Table, dict of str to Table
+        Blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; `blend_id`, `flux` (n, 2)
+        (at zeropoint 25.96, NaN where nothing was found) and `case` (SExtractor's detection case, by which the paper
+        selects rows) of "blend2flux", "blend2mask2flux" and "SExtractor".
+    """
+    path = Path(source).expanduser()
+    title = path.name
+    if source == "coindeblend":
+        path = fetch(URL, SHA256, data_folder() / "coindeblend" / "output_catalog.csv")
+        title = "published catalogue (Boucaud et al. 2019)"
+    cure = "expected the columns of the paper's output_catalog.csv: give such a file, or 'coindeblend' to download it."
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file '{path}', {cure}")
+    table = _read(Table.read, path, "CSV table", **_CSV)
+    keys = [*_KNOWN.values(), *(f"flux_{suffix}" for suffix, *_ in _METHODS.values())]
+    columns = {}
+    for name in ("id", "distance", "detection", *(f"{galaxy}_{key}" for key in keys for galaxy in ("g1", "g2"))):
+        require(name in table.colnames and len(table), f"'{path}' has no column {name} or no rows, {cure}")
+        words = name.endswith("type")
+        values = np.ma.filled(table[name].astype(str), "") if words else floats(f"'{path}'", name, table[name])
+        empty = np.flatnonzero(values == "" if words else np.isnan(values))
+        whole = "flux_" in name or not len(empty)
+        require(whole, f"'{path}' has an empty field in its column {name}, row {empty[:1] + 1}, {cure}")
+        columns[name] = values.astype(int) if name.endswith("id") else values
+    case = columns["detection"]
+    require(np.isin(case, range(4)).all(), f"'{path}' has an unknown detection case among {np.unique(case)}, {cure}")
+
+    blends = Table({"blend_id": columns["id"]}, meta={"name": title, "zeropoint": ZEROPOINT})
+    for ours, theirs in _KNOWN.items():
+        blends[ours] = np.stack([columns[f"g1_{theirs}"], columns[f"g2_{theirs}"]], axis=1)
+    blends["distance"], blends["delta_mag"] = columns["distance"], blends["mag"][:, 0] - blends["mag"][:, 1]
+    predictions = {}
+    for method, (suffix, zeropoint, matching) in _METHODS.items():
+        flux = np.stack([columns[f"{galaxy}_flux_{suffix}"] for galaxy in ("g1", "g2")], axis=1)
+        flux *= 10 ** (0.4 * (ZEROPOINT - zeropoint))
+        pred = {"blend_id": columns["id"], "flux": flux, "case": _CASES[case.astype(int)]}
+        predictions[method] = Table(pred, meta={"method": method, "matching": matching})
+    return blends, predictions

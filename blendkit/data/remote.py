@@ -1,0 +1,161 @@
+"""Verified downloads: a file arrives whole, with the checksum that was promised, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import pooch
+import requests
+from pooch.hashes import hash_matches
+
+from .check import require
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CANDELS_RECORD = 2604740
+CANDELS_ARCHIVE = "candels-blender-data.tar.gz"
+CANDELS_FILES = ("candels_img.npy", "candels_seg.npy", "candels_cat.csv")
+ZENODO = "https://zenodo.org/api"
+TIMEOUT = 30  # seconds without a word from the server after which a download is given up
+
+# Zenodo throttles the default agent of requests; "identity" keeps a .tar.gz from being decoded on the way.
+_ASK = {"headers": {"User-Agent": "blendkit", "Accept-Encoding": "identity"}}
+
+
+class DownloadError(RuntimeError):
+    """A download that failed; the message is one sentence: what failed, why, and what to do."""
+
+
+def data_folder() -> Path:
+    """Where samples are kept: ``$BLENDKIT_DATA``, else ``data/`` of the checkout, else the user's cache folder."""
+    if named := os.environ.get("BLENDKIT_DATA"):
+        return Path(named).expanduser()
+    if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "data").is_dir():
+        return CHECKOUT / "data"
+    return Path(pooch.os_cache("blendkit"))
+
+
+def fetch(url: str, known_hash: str, path: Path, cure: str | None = None) -> Path:
+    """Download one file, verify it (its sha256, or ``"md5:..."``), and only then give it its name `path`.
+
+    A file that is there with this checksum is used without network; another one is replaced once the new one has been
+    verified. `cure` is what a `DownloadError` tells the user to do.
+    """
+    with _explained(f"cannot download {url}", cure or f"try again later, or download it by hand to {path}"):
+        if path.is_file() and hash_matches(path, known_hash):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as stage:
+            part = Path(stage) / path.name
+            watched = sys.stderr.isatty()
+            if not watched:
+                print(f"Downloading {path.name} from {url}", file=sys.stderr)
+            pooch.HTTPDownloader(watched, chunk_size=2**20, timeout=TIMEOUT, **_ASK)(url, str(part), None)
+            require(hash_matches(part, known_hash), f"the file arrived corrupted (its checksum is not {known_hash})")
+            os.replace(part, path)
+    return path
+
+
+def fetch_candels() -> Path:
+    """The folder with the three files of the paper's CANDELS sample, downloaded on first use.
+
+    Address, checksum and size are those that the Zenodo record itself gives. The folder appears under its name when it
+    is complete, never before; several processes may do this at once.
+    """
+    folder = (data_folder() / "candels").resolve()
+    if not missing(folder):
+        return folder
+    page = f"https://doi.org/10.5281/zenodo.{CANDELS_RECORD}"
+    cure = (
+        "try again later, use load_sample('synthetic') meanwhile, or download "
+        f"{CANDELS_ARCHIVE} by hand from {page} and put its three files into {folder}"
+    )
+    with _explained(f"cannot download the CANDELS sample to {folder}, move it away first", cure):
+        occupied = folder.exists() and any(folder.iterdir())
+        require(not occupied, f"it is not empty and lacks {', '.join(missing(folder))}")
+    with _explained(f"cannot read the Zenodo record {CANDELS_RECORD} at {ZENODO}", cure):
+        url, checksum, size = _archive()
+    with _explained(f"cannot make {folder}", cure):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        free, need = shutil.disk_usage(folder.parent).free / 1e6, 3 * size / 1e6
+        require(free >= need, f"the disk has {free:.0f} MB free where {need:.0f} MB are needed")
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as stage:
+            archive = fetch(url, checksum, Path(stage) / CANDELS_ARCHIVE, cure)
+            with _explained(f"cannot unpack {CANDELS_ARCHIVE}", cure):
+                _unpack(archive, Path(stage) / "unpacked")
+            settle(Path(stage) / "unpacked", folder)
+    return folder
+
+
+def missing(folder: Path) -> list[str]:
+    """The files of a sample that a folder lacks."""
+    return [name for name in CANDELS_FILES if not (folder / name).is_file()]
+
+
+def settle(draft: Path, folder: Path) -> None:
+    """Give a complete folder its name, unless another process was faster."""
+    with suppress(OSError):
+        folder.rmdir()
+    try:
+        os.replace(draft, folder)
+    except OSError:
+        if missing(folder):
+            raise
+
+
+def _archive() -> tuple[str, str, int]:
+    """Address, checksum (``"md5:..."``) and size in bytes of the archive, from its Zenodo record."""
+    response = requests.get(f"{ZENODO}/records/{CANDELS_RECORD}", timeout=TIMEOUT, **_ASK)
+    response.raise_for_status()
+    try:
+        (entry,) = (entry for entry in response.json()["files"] if entry["key"] == CANDELS_ARCHIVE)
+        return entry["links"]["self"], entry["checksum"], int(entry["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the answer does not list {CANDELS_ARCHIVE} ({type(error).__name__})") from None
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write the three files of the sample, and nothing else, into a new folder.
+
+    Only bytes are taken from the archive, neither names nor modes nor links: safe also on a Python whose tarfile has no
+    extraction filters (before 3.11.4).
+    """
+    folder.mkdir()
+    with tarfile.open(archive, "r:gz") as tar:
+        for name in CANDELS_FILES:
+            found = [m for m in tar.getmembers() if m.isfile() and PurePosixPath(m.name).name == name]
+            require(len(found) == 1, f"it holds {name} {len(found)} times")
+            with tar.extractfile(found[0]) as source, open(folder / name, "wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+@contextmanager
+def _explained(task: str, cure: str) -> Iterator[None]:
+    """Turn what goes wrong inside into a `DownloadError`; one that was already explained passes."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        match error:
+            case requests.Timeout() | requests.ConnectionError() if "timed out" in str(error):
+                why = f"the server did not answer within {TIMEOUT} s"
+            case requests.HTTPError(response=response):
+                why = f"the server answered {response.status_code} {response.reason}"
+            case requests.exceptions.ChunkedEncodingError():
+                why = "the connection broke before the whole file had arrived"
+            case requests.RequestException():
+                why = f"no connection to the server, is this machine online? ({type(error).__name__})"
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                why = "the disk is full, free some space first"
+            case tarfile.TarError() | EOFError() | zlib.error():
+                why = f"it is not a whole gzipped tar archive ({error})"
+            case _:
+                why = str(error)
+        raise DownloadError(f"{task}: {why}; {cure}.") from None

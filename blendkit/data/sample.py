@@ -1,0 +1,260 @@
+"""A sample of galaxies: stamps, segmentation maps and a catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import numbers
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from .check import require
+from .remote import CANDELS_FILES
+from .sky import sky_bank
+
+ZEROPOINT, PIXEL_SCALE = 25.96, 0.06  # AB magnitude of 1 e-/s; arcseconds per pixel
+MORPHOLOGIES = ("sph", "disk", "sphd", "irr")
+
+IMAGES, SEGMAPS, CATALOG = CANDELS_FILES
+SKY, META = "candels_sky.npy", "candels_meta.json"
+ON_DISK = {"id": "ID", "ra": "RA", "dec": "DEC", "field": "FIELD", "r_eff": "radius", "morphology": "galtype"}
+RELEASE_COLUMNS = ("ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype", "segval")
+NEEDED = ("id", "mag", "r_eff", "morphology", "segval")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sample:
+    """Galaxies, one to a stamp, each at the stamp's centre pixel ``[ny // 2, nx // 2]``.
+
+    What is checked, and the fingerprints by which blends know their galaxies, hold for the arrays as they were given:
+    make a changed sample with `dataclasses.replace` instead of writing into them.
+
+    Parameters
+    ----------
+    images, segmaps : arrays of float32 and uint8, shape (n, ny, nx)
+        Stamps in e-/s, and maps in which the label at the centre pixel is the galaxy's own, others are neighbours'
+        and 0 is sky.
+    catalog : astropy.table.Table
+        Columns `id`, `mag` (AB), `r_eff` (pixels), `morphology` (sph, disk, sphd, irr) and `segval`; `z` may be
+        NaN. `clean` adds `flux_auto`, FLUX_AUTO in e-/s of the galaxy alone, and `report`.
+    zeropoint, pixel_scale, name : float, float, str
+        AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from, for titles.
+    sky_stamps : array of float32, shape (k, ny, nx), optional
+        The bank behind `sky`; made from the sample itself when it is not given.
+    """
+
+    images: np.ndarray
+    segmaps: np.ndarray
+    catalog: Table
+    zeropoint: float = ZEROPOINT
+    pixel_scale: float = PIXEL_SCALE
+    name: str = "sample"
+    report: Table | None = None
+    sky_stamps: np.ndarray | None = None
+
+    def __post_init__(self):
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        (ny, nx), mag = self.images.shape[1:], self.catalog["mag"]
+        size = f"{len(self)} galaxies, stamps of {ny} x {nx} pixels at {self.pixel_scale} arcsec"
+        return f"<Sample {self.name!r}: {size}, AB {mag.min():.1f} to {mag.max():.1f}>"
+
+    def __getitem__(self, rows) -> Sample:
+        """The sub-sample of a mask, a slice, indices or one index; it keeps this sample's sky."""
+        rows = np.atleast_1d(np.arange(len(self))[rows])
+        parts = {name: getattr(self, name)[rows] for name in ("images", "segmaps", "catalog")}
+        return replace(self, **parts, sky_stamps=self.sky)
+
+    @cached_property
+    def sky(self) -> np.ndarray:
+        """Stamps of this sample's own empty sky, float32, shape (k, ny, nx)."""
+        return sky_bank(self.images, self.segmaps) if self.sky_stamps is None else self.sky_stamps
+
+    @cached_property
+    def fingerprints(self) -> dict[int, str]:
+        """For each galaxy's id, a digest of its pixels, labels and FLUX_AUTO; of simulated ones it begins with "s"."""
+        flux, truth = (
+            np.asarray(self.catalog[name], float) if name in self.catalog.colnames else np.full(len(self), other)
+            for name, other in (("flux_auto", 0.0), ("truth_flux", np.nan))
+        )
+        made = np.where(np.isfinite(truth), "s", "").tolist()
+        galaxies = zip(self.catalog["id"], made, self.images, self.segmaps, flux, strict=True)
+        return {int(i): prefix + digest(*parts) for i, prefix, *parts in galaxies}
+
+    @cached_property
+    def sky_fingerprint(self) -> str:
+        return digest(self.sky)
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """How far each galaxy's segment reaches from the centre pixel along either axis, pixels, shape (n,)."""
+        own, (y, x) = self.own_masks(), self.centre
+        rows = np.where(own.any(axis=2), np.abs(np.arange(own.shape[1]) - y), 0).max(axis=1)
+        columns = np.where(own.any(axis=1), np.abs(np.arange(own.shape[2]) - x), 0).max(axis=1)
+        return np.maximum(rows, columns)
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """Row and column of the centre pixel."""
+        return self.images.shape[1] // 2, self.images.shape[2] // 2
+
+    def own_masks(self) -> np.ndarray:
+        """Where each stamp's own galaxy is, bool, shape (n, ny, nx)."""
+        y, x = self.centre
+        return self.segmaps == self.segmaps[:, y, x][:, None, None]
+
+    def index(self, ids) -> np.ndarray:
+        """Positions of catalogue ids in this sample."""
+        ids = np.atleast_1d(ids)
+        if ids.dtype.kind != "f":
+            ids = ids.astype(np.int64)  # one type: mixed ones are compared as floats
+        known = np.asarray(self.catalog["id"]).astype(np.int64)
+        order = np.argsort(known)
+        place = order[np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)]
+        missing = np.unique(ids[known[place] != ids])
+        absent = f"{len(missing)} of the galaxies (ids {_few(missing)}) are not in the sample {self.name!r}"
+        require(not len(missing), f"{absent}: use the sample that the blends were drawn from.")
+        return place
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the sample in the layout of the CANDELS release (three files, plus its sky and zeropoint)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as draft:
+            draft = Path(draft)
+            for name, stack in ((IMAGES, self.images), (SEGMAPS, self.segmaps), (SKY, self.sky)):
+                np.save(draft / name, stack)
+            meta = {"name": self.name, "zeropoint": float(self.zeropoint), "pixel_scale": float(self.pixel_scale)}
+            (draft / META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
+            _release_catalog(self.catalog).write(draft / CATALOG, format="ascii.csv")
+            for file in sorted(draft.iterdir()):
+                os.replace(file, folder / file.name)
+        return folder
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Several samples as one, for example simulations of several seeds, or real galaxies and synthetic ones.
+
+    They keep the catalogue columns that all have (and `truth_flux`, NaN for real galaxies, if any has it) and each
+    one's sky. Stamp size, pixel scale, zeropoint and whether there is a `flux_auto` must be the same, ids different.
+    """
+    require(len(samples), "no sample was given to join, expected at least one: give a list of samples.")
+    first = samples[0]
+    alike = {
+        (s.images.shape[1:], float(s.pixel_scale), float(s.zeropoint), "flux_auto" in s.catalog.colnames)
+        for s in samples
+    }
+    what = "(stamp size, pixel scale, zeropoint, whether there is a flux_auto)"
+    require(len(alike) == 1, f"{what} = {alike}, expected one for all: join samples that were made and cleaned alike.")
+    catalogs = [sample.catalog.copy() for sample in samples]
+    simulated = ["truth_flux" in catalog.colnames for catalog in catalogs]
+    for catalog, made in zip(catalogs, simulated, strict=True):
+        if any(simulated) and not made:
+            catalog["truth_flux"] = np.nan
+    skies = {sample.sky_fingerprint: sample.sky for sample in samples}
+    return Sample(
+        np.concatenate([sample.images for sample in samples]),
+        np.concatenate([sample.segmaps for sample in samples]),
+        vstack(catalogs, join_type="inner", metadata_conflicts="silent"),
+        first.zeropoint,
+        first.pixel_scale,
+        " and ".join(dict.fromkeys(sample.name for sample in samples)),
+        sky_stamps=np.concatenate(list(skies.values())),
+    )
+
+
+def digest(*arrays) -> str:
+    """Twelve hexadecimal digits by which the bytes of arrays are known."""
+    h = hashlib.blake2b(digest_size=6)
+    for array in arrays:
+        h.update(np.ascontiguousarray(array))
+    return h.hexdigest()
+
+
+def floats(where: str, name: str, column) -> np.ndarray:
+    """A column of numbers as float, NaN where it is masked."""
+    try:
+        return np.asarray(np.ma.filled(np.ma.asarray(column).astype(float), np.nan))
+    except ValueError:
+        raise ValueError(f"the column {name} of {where} is not numeric: check that it is a galaxy catalogue.") from None
+
+
+def _check(sample: Sample) -> None:
+    """Raise a ValueError with one sentence on the first thing that is wrong with a sample."""
+    images, segmaps, catalog = sample.images, sample.segmaps, sample.catalog
+    for what, stack, dtype in (("images", images, "float32"), ("segmaps", segmaps, "uint8")):
+        shape, kind = getattr(stack, "shape", None), getattr(stack, "dtype", type(stack).__name__)
+        require(
+            isinstance(stack, np.ndarray) and stack.ndim == 3 and kind == dtype,
+            f"{what} are {kind} of shape {shape}, expected {dtype} of shape (n, ny, nx): stack the stamps along a "
+            f"first axis, and convert them with {what}.astype('{dtype}').",
+        )
+    found = getattr(catalog, "colnames", ())
+    lacks = ", ".join(name for name in NEEDED if name not in found)
+    require(not lacks, f"the catalogue lacks {lacks}, expected a Table of {', '.join(NEEDED)}: rename or add columns.")
+    for what in ("zeropoint", "pixel_scale"):
+        value = getattr(sample, what)
+        good = isinstance(value, numbers.Real) and np.isfinite(value)
+        require(good, f"{what} = {value!r} was given, expected a finite number: correct it.")
+    require(
+        len(images) == len(segmaps) == len(catalog) and images.shape == segmaps.shape,
+        f"there are {len(images)} images of {images.shape[1:]} pixels, {len(segmaps)} segmentation maps of "
+        f"{segmaps.shape[1:]} and {len(catalog)} catalogue rows, expected one of each per galaxy, of the same size: "
+        "check that the three files belong together.",
+    )
+    require(len(images), "the sample is empty, expected at least one galaxy: check the files or widen the cuts.")
+    if (sky := sample.sky_stamps) is not None:
+        good = len(sky) and sky.shape[1:] == images.shape[1:] and sky.dtype == np.float32 and np.isfinite(sky).all()
+        require(good, f"the sky stamps ({SKY}) are no finite float32 of shape (k, ny, nx): leave them out to be made.")
+    ids = np.asarray(catalog["id"])
+    require(ids.dtype.kind in "iu", f"the ids are {ids.dtype}, expected whole numbers: number the galaxies.")
+    y, x = sample.centre
+    mag, radius, flux = (
+        floats("the catalogue", name, catalog[name]) if name in found else np.ones(len(ids))
+        for name in ("mag", "r_eff", "flux_auto")
+    )
+    unknown = ~np.isin(np.asarray(catalog["morphology"], str), MORPHOLOGIES)
+    unique, counts = np.unique(ids, return_counts=True)
+    for bad, sentence in (
+        (ids[~np.isfinite(images).all(axis=(1, 2))], "have NaN or infinite pixels: drop or repair these stamps"),
+        (ids[segmaps[:, y, x] == 0], f"have no object at the centre pixel [{y}, {x}] of the segmentation map, expected "
+            "the galaxy's own label: recentre or drop these stamps"),
+        (ids[~((radius > 0) & (radius < np.inf))], "have a radius that is not positive and finite, expected r_eff in "
+            "pixels: drop these rows"),
+        (ids[~np.isfinite(mag)], "have a magnitude that is not finite, expected an AB magnitude: drop these rows"),
+        (ids[~((flux > 0) & (flux < np.inf))], "have a flux_auto that is not positive and finite: drop these rows"),
+        (ids[unknown], f"have an unknown morphology, expected one of {', '.join(MORPHOLOGIES)}: translate the types"),
+        (unique[counts > 1], "stand in the sample more than once, expected every id once: drop the repeated rows"),
+    ):  # fmt: skip
+        require(not len(bad), f"{len(bad)} of {len(ids)} galaxies (ids {_few(bad)}) {sentence}.")
+
+
+def _few(ids) -> str:
+    return ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
+
+
+def _release_catalog(catalog: Table) -> Table:
+    """The catalogue with the release's column names and order; further columns follow."""
+    table = Table(catalog, copy=True, meta={})
+    for name, default in {"ra": 0.0, "dec": 0.0, "field": "", "mag_err": np.nan, "z": np.nan}.items():
+        if name not in table.colnames:
+            table[name] = np.full(len(table), default)
+    table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
+    for name, on_disk in ON_DISK.items():
+        if on_disk in table.colnames:
+            table.remove_column(on_disk)
+        table.rename_column(name, on_disk)
+    for name in table.colnames:
+        table[name].info.format = None  # every digit
+    return table[[*RELEASE_COLUMNS, *(c for c in table.colnames if c not in RELEASE_COLUMNS)]]

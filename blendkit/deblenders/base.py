@@ -1,0 +1,216 @@
+"""What all deblenders share: how detections are matched to galaxies, and what a table of predictions must hold."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+from scipy.optimize import linear_sum_assignment
+
+from ..data.check import require
+from ..data.photometry import Detections
+from ..networks.weights import was_seen
+
+CASES = ("both", "only central", "only companion", "more", "none")
+"""The detection cases of section 3.3, in the order in which they are reported."""
+
+CENTRAL_WITHIN = 0.5  # in R_cen: how near the centre a single detection must be to count as the central galaxy
+NEAR = 3.0  # pixels; an object of a deblender's own is a galaxy within this, or within the galaxy's radius if larger
+PICTURES = {"masks": bool, "images": np.float32}  # what a method may give for each pixel
+PIXELS_ONLY = "pixels only: nearest the centre is the central galaxy, the brightest other one the companion"
+TRUE_POSITIONS = "true positions of both galaxies known (paper, section 3.3)"
+POSITIONS = {"true positions": "told", "pixels only": "pixels"}  # how meta["matching"] begins: the word for it
+
+
+def check_images(images) -> np.ndarray:
+    """A stack of stamps, (n, ny, nx), if it is one; not a copy where an array was given."""
+    images = np.asarray(images)
+    require(
+        images.ndim == 3 and images.dtype.kind in "fiu",
+        f"the blends have shape {images.shape} and type {images.dtype}, expected numbers of shape (n, ny, nx): give a "
+        "single stamp as image[None].",
+    )
+    return images
+
+
+def true_places(truth: Table, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the galaxies on their stamps, each (n, k), NaN for an empty place."""
+    missing = [name for name in ("id", "dx", "dy", "r_eff") if name not in truth.colnames]
+    require(not missing, f"truth lacks {', '.join(missing)}, expected the blends' table: give what draw_blends made.")
+    there = np.where(np.asarray(truth["id"]) == -1, np.nan, 0)
+    return shape[1] // 2 + truth["dx"] + there, shape[0] // 2 + truth["dy"] + there
+
+
+def match_positions(found: Detections, x: np.ndarray, y: np.ndarray, r_central: float) -> np.ndarray:
+    """Which detection is which galaxy, all true positions known (section 3.3).
+
+    The brightest detections, as many as there are galaxies, go to the positions so that the sum of distances is
+    smallest. A single one is the central galaxy if it lies within 0.5 R_cen of it, else the nearest companion.
+
+    Parameters
+    ----------
+    found : Detections
+    x, y : arrays of float, shape (k,)
+        True positions, pixels; NaN for an empty place.
+    r_central : float
+        Effective radius of the central galaxy, pixels.
+
+    Returns
+    -------
+    array of int, shape (k,)
+        Indices into `found`; -1 for a galaxy that was not detected.
+    """
+    matched, there = np.full(len(x), -1), np.flatnonzero(np.isfinite(x))
+    distance = np.hypot(found.x[:, None] - x[there], found.y[:, None] - y[there])
+    if len(found) == 1 and len(there) > 1 and there[0] == 0:
+        distance[0, 0] = -1 if distance[0, 0] < CENTRAL_WITHIN * r_central else np.inf
+    brightest = np.argsort(-found.isophotal, kind="stable")[: len(there)]
+    which, whom = linear_sum_assignment(distance[brightest])
+    matched[there[whom]] = brightest[which]
+    return matched
+
+
+def match_pixels(found: Detections, centre: tuple[int, int], members: int = 2) -> np.ndarray:
+    """The detection nearest the centre (row, column), then the brightest others, (members,); -1 where there is none."""
+    matched = np.full(members, -1)
+    if len(found):
+        matched[0] = np.argmin(np.hypot(found.x - centre[1], found.y - centre[0]))
+        others = [i for i in np.argsort(-found.isophotal, kind="stable") if i != matched[0]][: members - 1]
+        matched[1 : 1 + len(others)] = others
+    return matched
+
+
+def case_of(matched: np.ndarray, n_detected: int, members: int = 2) -> str:
+    """The detection case of a stamp, one of `CASES`; "more" is more objects than there are galaxies."""
+    if n_detected > members:
+        return "more"
+    central, companion = matched[0] >= 0, (matched[1:] >= 0).any()
+    return "both" if central and companion else "only central" if central else "only companion" if companion else "none"
+
+
+def match(blends: Table, pred: Table) -> Table:
+    """Bring a deblender's objects, any number in any order, into the order of the blends by position.
+
+    Parameters
+    ----------
+    blends : astropy.table.Table
+        The recipes of n blends of k galaxies.
+    pred : astropy.table.Table
+        `x`, `y` (pixels on the stamp: column and row) and `flux`, each (n, m), NaN where there is no object; further
+        columns of m values per blend, such as `flux_err` and `masks`, are brought along.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns (n, k): each galaxy has the object that is its own when the sum of distances is smallest. Objects
+        farther than 3 pixels, and farther than the galaxy's effective radius, are nobody's; NaN where none is left.
+    """
+    require("shape" in blends.meta, "the blends do not know their stamps: match with the table that draw_blends gave.")
+    require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")
+    true_x, true_y = true_places(blends, blends.meta["shape"])
+    x, y, flux = (np.ma.filled(np.ma.asarray(pred[name], float), np.nan) for name in ("x", "y", "flux"))
+    require(
+        x.ndim == 2 and len(x) == len(blends) and x.shape == y.shape == flux.shape,
+        f"x has shape {x.shape}, y {y.shape} and flux {flux.shape}, expected the same ({len(blends)}, m).",
+    )
+    x = np.where(np.isfinite(flux), x, np.nan)  # what has no flux is nobody's
+    distance = np.hypot(true_x[:, :, None] - x[:, None], true_y[:, :, None] - y[:, None])
+    reach = np.maximum(np.asarray(blends["r_eff"]), NEAR)
+    far = ~(distance <= reach[:, :, None])
+    cost = np.where(far, 1e6, distance)
+    source = np.full(true_x.shape, -1)
+    for i in np.flatnonzero((~far).any(axis=(1, 2))):
+        galaxies, objects = linear_sum_assignment(cost[i])
+        near = ~far[i, galaxies, objects]
+        source[i, galaxies[near]] = objects[near]
+    table = Table(meta=dict(pred.meta))
+    for name in pred.colnames:
+        values = np.ma.asarray(pred[name], None if name == "masks" or np.ndim(pred[name]) != 2 else float)
+        if values.shape == x.shape or (values.ndim == 4 and values.shape[-1] == x.shape[1]):
+            nobody = np.nan if values.dtype.kind == "f" else 0
+            none = np.full((*values.shape[:-1], 1), nobody, values.dtype)
+            values = np.concatenate([values.filled(nobody), none], axis=-1)
+            places = source.reshape(len(source), *[1] * (values.ndim - 2), -1)
+            values = np.take_along_axis(values, places, axis=-1)
+        table[name] = values
+    table.meta["matching"] = "true positions: each galaxy has the object nearest to it"
+    return table
+
+
+def positions_of(pred: Table) -> str:
+    """What a method knew of the positions: "told", "pixels" or "unknown", by how ``meta["matching"]`` begins."""
+    said = str(pred.meta.get("matching", "")).lower()
+    return next((word for begins, word in POSITIONS.items() if said.startswith(begins)), "unknown")
+
+
+def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
+    """Refuse what is no table of fluxes for n blends, or holds other columns that cannot be used."""
+    require(
+        hasattr(pred, "colnames") and "flux" in pred.colnames,
+        f"{name} are a {type(pred).__name__} with {getattr(pred, 'colnames', 'no columns')}, expected an astropy Table "
+        "with a column flux of shape (n, k).",
+    )
+    require(
+        len(pred) == n,
+        f"{name} have {len(pred)} rows for {n} blends: give one row per blend, in the same order, NaN where nothing "
+        "was found.",
+    )
+    k = np.shape(pred["flux"])[-1]
+    shapes = {2: "(n, k), NaN where nothing was found", 4: "(n, ny, nx, k): stack the galaxies along the last axis"}
+    for column, ndim, kinds in (("flux", 2, "fiu"), ("flux_err", 2, "fiu"), ("masks", 4, "b"), ("images", 4, "fiu")):
+        if column in pred.colnames:
+            given = pred[column]
+            require(
+                given.ndim == ndim and given.dtype.kind in kinds and given.shape[-1] == k,
+                f"{name} have a column {column} of shape {given.shape} and dtype {given.dtype}, expected "
+                f"{'booleans (masks > 0.5)' if kinds == 'b' else 'numbers'} of shape {shapes[ndim]}.",
+            )
+    if "case" in pred.colnames:
+        unknown = sorted(set(np.ma.compressed(np.ma.asarray(pred["case"]).astype(str))) - set(CASES))
+        require(not unknown, f"{name} have the unknown cases {unknown[:3]}, expected some of {CASES}: rename them.")
+
+
+def check_predictions(blends: Table, pred: Table, name: str = "the predictions") -> None:
+    """Refuse a table of predictions that cannot be scored; a method that fails on some of the blends is none."""
+    require(
+        hasattr(blends, "colnames") and len(blends),
+        "there are no blends to score, expected at least one: draw some with draw_blends.",
+    )
+    check_columns(pred, len(blends), name)
+    check_belongs(blends, pred, name)
+    flux = np.ma.filled(np.ma.asarray(pred["flux"], float), np.nan)
+    k = np.shape(blends["flux"])[1]
+    require(
+        flux.shape[1] == k,
+        f"{name} have {flux.shape[1]} fluxes per blend, expected {k}: SEP takes truth=blends "
+        "or members, networks know pairs, and bk.match sorts objects that have x and y.",
+    )
+    require(
+        (np.isfinite(flux) & (flux > 0)).any(),
+        f"{name} measured nothing: no flux is finite and positive; check that the method was given these blends and "
+        "returns fluxes, not magnitudes.",
+    )
+
+
+def check_belongs(blends: Table, pred: Table, name: str) -> None:
+    """Refuse predictions of other blends or in another order, as far as they say so, and networks that saw them."""
+    for column in ("id", "blend_id"):
+        if column in pred.colnames and column in blends.colnames:
+            theirs, ours = np.asarray(pred[column]), np.asarray(blends[column])
+            require(
+                theirs.dtype.kind in "iuf" and ours.dtype.kind in "iuf" and np.array_equal(theirs, ours),
+                f"{name} are not of these blends, or in another order: column {column} differs; give one row per "
+                "blend, in the blends' order.",
+            )
+    check_unseen(blends, pred, name)
+
+
+def check_unseen(blends: Table, pred: Table, name: str = "the predictions") -> None:
+    """Refuse the predictions of a network that was trained on galaxies of these blends: ``meta["trained_on"]``."""
+    ids = np.unique(blends["id"]).tolist() if "id" in blends.colnames else []
+    digests = blends.meta.get("fingerprint", {})
+    seen = was_seen(pred.meta.get("trained_on") or {}, {i: digests[i] for i in ids if i in digests})
+    require(
+        not seen,
+        f"{name} come from a network that was trained on {len(seen)} of the {len(ids)} galaxies in these blends: score "
+        "it on galaxies that it has never seen, for example of load_sample('synthetic') with another seed.",
+    )

@@ -1,0 +1,121 @@
+"""The methods by name, and how several are put to the same blends."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from functools import partial
+
+import numpy as np
+from astropy.table import Table
+
+from ..data.check import require
+from ..networks.weights import shipped
+from .base import check_belongs, check_columns, check_images, match
+from .network import Network
+from .sep import SEP
+from .sersic import Sersic
+
+METHODS = {"SEP": SEP, "sersic": Sersic} | dict.fromkeys(shipped(), Network)
+"""What `measure` finds by name; add your own: ``METHODS["half each"] = my_function``."""
+
+
+def by_name(name: str, truth: Table | None = None) -> Callable:
+    """The deblender of a name in `METHODS`, which for a network loads its weights; `truth` is for SEP and Sersic."""
+    known = {known.lower(): known for known in METHODS}
+    near = [known[key] for key in get_close_matches(str(name).lower(), known, n=3, cutoff=0.4) or known]
+    require(name in METHODS, f"there is no method {name!r}, expected {', '.join(near)}, or a function of your own.")
+    method = METHODS[name]
+    if method is Network:
+        return Network(name)
+    return method(truth=truth) if inspect.isclass(method) else method
+
+
+def measure(
+    images: np.ndarray, methods: Iterable[str | Callable] | Mapping[str, str | Callable], truth: Table | None = None
+) -> dict[str, Table]:
+    """Put several methods to the same blends.
+
+    Parameters
+    ----------
+    images : array of float, shape (n, ny, nx), e-/s
+    methods : sequence, or mapping from labels of your own, of names in `METHODS` and deblenders
+        A deblender is called with a copy of the images and returns a table, or a dict of arrays, with `flux` (n, k).
+        Where it has a parameter called `truth`, it is given the blends' recipes too.
+    truth : astropy.table.Table, optional
+        The blends' recipes: SEP and the Sersic fit then know the positions, every answer is checked against them, and
+        one with `x` and `y` is brought into their order; see `blendkit.match`.
+
+    Returns
+    -------
+    dict of str to astropy.table.Table
+        What each method gave, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called on two
+        blends before, since its first call compiles.
+    """
+    images = check_images(images)
+    require(
+        truth is None or len(truth) == len(images),
+        f"there are {len(images)} images and {len(truth or ())} rows of truth, expected one each: give the same slice.",
+    )
+    tables = {}
+    for label, (deblender, arguments) in _chosen(methods, truth).items():
+        try:
+            if isinstance(deblender, Network):
+                deblender(images[:2])
+            given = images if isinstance(deblender, Network | SEP) else images.copy()
+            start = time.perf_counter()
+            answer = deblender(given, **arguments)
+            seconds = time.perf_counter() - start
+        except Exception as error:
+            raise RuntimeError(f"the method {label!r} failed with {type(error).__name__}: {error}") from error
+        tables[label] = checked(label, answer, len(images), truth)
+        tables[label].meta["seconds_per_blend"] = seconds / max(len(images), 1)
+    return tables
+
+
+def _chosen(methods, truth):
+    """Under each label the deblender and what it takes beside the images, before any of them is called."""
+    if not isinstance(methods, Mapping):
+        methods = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
+        names = (getattr(m, "name", getattr(m, "__name__", type(m).__name__)) for m in methods)
+        labels = [m if isinstance(m, str) else name for m, name in zip(methods, names, strict=True)]
+        require(
+            len(set(labels)) == len(labels), f"{labels} were given, expected a name of its own for each: label them."
+        )
+        methods = dict(zip(labels, methods, strict=True))
+    require(methods, f"no method was given, expected at least one: choose among {', '.join(METHODS)}.")
+    chosen = {}
+    for label, method in methods.items():
+        require(
+            isinstance(label, str) and not inspect.isclass(method),
+            f"{label!r}: {method!r} was given as a method, expected a text and what measures images when it is called: "
+            "make one of the class, as in SEP().",
+        )
+        deblender = method if callable(method) else by_name(method, truth)
+        fixed = isinstance(deblender, partial) and "truth" in deblender.keywords
+        wanted = None if fixed else inspect.signature(deblender).parameters.get("truth")
+        require(
+            wanted is None or truth is not None or wanted.default is not wanted.empty,
+            f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.",
+        )
+        chosen[label] = deblender, {"truth": truth} if wanted is not None and truth is not None else {}
+    return chosen
+
+
+def checked(label: str, answer: Table | Mapping, n: int, truth: Table | None = None) -> Table:
+    """A method's answer for n blends as a table of its own, in the order of their recipes where these are known."""
+    require(
+        isinstance(answer, Table | Mapping),
+        f"the method {label!r} returned a {type(answer).__name__}, expected a table or dict with flux (n, k).",
+    )
+    table = Table(answer, copy=False)
+    table.meta = dict(getattr(answer, "meta", {}))
+    name = f"the predictions of {label!r}"
+    check_columns(table, n, name)
+    if truth is not None:
+        check_belongs(truth, table, name)
+        if {"x", "y"} <= set(table.colnames):
+            table = match(truth, table)
+    return table

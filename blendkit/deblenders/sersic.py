@@ -1,0 +1,299 @@
+"""Model fitting, the classical way to take a blend apart: two Sersic profiles seen through the PSF, fitted at once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from astropy.modeling import Fittable2DModel, Parameter
+from astropy.modeling.fitting import TRFLSQFitter
+from astropy.modeling.models import Sersic2D
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+from scipy import fft
+from scipy.ndimage import gaussian_filter
+from scipy.special import gamma, gammaincinv
+
+from ..data.check import require
+from ..data.photometry import kron_flux, own_shape
+from .base import PICTURES
+from .sep import measure_stamps
+
+LABEL = "two Sersic profiles"
+NOTE = (
+    "errors are the fit's own: they hold as far as galaxies are Sersic profiles, real ones are off by several of them"
+)
+PSF_SIGMA = 1.25  # pixels: Gaussian core of WFC3/F160W at 0.06" per pixel, the pixel's own response included
+ISOPHOTE = 1.2  # in the noise of the stamp: where a galaxy's mask ends
+SMALL_BATCH = 8  # stamps that one process fits before the others would have started
+MARGIN = 10  # pixels of sky around SEP's segments that are fitted too
+REACH = 4.0  # pixels that a centre may move from where it starts
+SMALLEST_Q = 0.1
+MISMATCH = 0.03  # of the light: what no profile reproduces, added to the noise so that bright cores do not rule the fit
+TOLERANCE, MAX_STEPS = 1e-5, 100  # relative change of chi square that ends a fit; the fitter's steps at most
+_FINE = ((4, 4), (1, 20))  # within so many pixels of a centre, so many samples along each side of a pixel
+_PEAK_SIGMA, _PEAK_RADIUS = 1.5, 4  # pixels: smoothing in which a second peak is sought, and where its light is summed
+_FAINTEST_START = 0.1  # of the first galaxy's flux, for a second one that SEP did not find
+
+
+@dataclass(eq=False)
+class Sersic:
+    """Sersic profiles, convolved with the PSF and fitted at once to each blend, from where SEP finds galaxies.
+
+    A galaxy's flux is FLUX_AUTO, as for the ground truth, of what is left when the others' profiles are taken away.
+
+    Parameters
+    ----------
+    truth : astropy.table.Table, optional
+        The blends' recipes. Detections are matched as by `blendkit.deblenders.SEP`, with it or without. A galaxy that
+        SEP did not find starts at its true position or, without `truth`, at the brightest peak of what a single
+        profile leaves over; of the galaxies then fitted, the one nearest the centre is the central one.
+    psf : array of float, shape (side, side), optional
+        Light of a point source in the middle of its centre pixel, side odd; by default a Gaussian of 1.25 pixels, the
+        core of HST's WFC3/F160W. It is normalised to a sum of one.
+    masks, images : bool
+        Whether to return masks (where a profile is above 1.2 times the noise) and the profiles as the PSF shows them
+        (float32, e-/s), shape (ny, nx, k) for each blend.
+    n_jobs : int, optional
+        Processes; default all cores.
+
+    Notes
+    -----
+    FLUX_AUTO on what is left is less biased than the profile's own light: measured on 100 blends each, its median is
+    off by 0.0 and -0.1 % for synthetic centrals and companions, by -0.2 and +0.7 % for real ones, where the light of
+    the profiles on the stamp is 3 to 7 % too much. The errors are the fit's own: one flux in five is within one of the
+    truth on synthetic galaxies, one in seven on real ones, since galaxies are no Sersic profiles.
+
+    Semi-major half-light radii are kept between 0.5 and 40 pixels, Sersic indices between 0.3 and 6, axis ratios
+    above 0.1. Only a window that holds SEP's segments and 10 pixels around them is fitted; where a further detection
+    lies, it is left out, and the profiles stand in for their galaxies. A stamp that cannot be fitted gives NaN and is
+    counted in ``meta["failed"]``.
+    """
+
+    truth: Table | None = None
+    psf: np.ndarray | None = None
+    masks: bool = False
+    images: bool = False
+    n_jobs: int | None = None
+
+    def __post_init__(self):
+        psf = gaussian_psf() if self.psf is None else np.asarray(self.psf, float)
+        square = psf.ndim == 2 and psf.shape[0] == psf.shape[1] and psf.shape[0] % 2 == 1
+        require(
+            square and np.isfinite(psf).all() and psf.sum() > 0,
+            f"the PSF has shape {psf.shape}, expected finite numbers of shape (side, side), side odd, with a positive "
+            "sum: cut a star out so that it lies in the middle of the centre pixel.",
+        )
+        self.psf = psf / psf.sum()
+
+    def __call__(self, images: np.ndarray) -> Table:
+        """Measure blends.
+
+        Parameters
+        ----------
+        images : array of float, shape (n, ny, nx), e-/s
+
+        Returns
+        -------
+        astropy.table.Table
+            `flux` and `flux_err` (n, k), e-/s: NaN where there is no galaxy to fit; errors are the fit's own one sigma
+            (noise, and how well the other galaxies' profiles are known); `n_detected` and `case` of SEP, and `masks`
+            and `images` if asked for. ``meta`` tells how positions were `matching`, how many stamps `failed`, and in a
+            `note` what the errors leave out.
+        """
+        start = "peak of what one profile leaves over" if self.truth is None else "true position of the other"
+        columns = ["flux", "flux_err", *(key for key in PICTURES if getattr(self, key))]
+        table = measure_stamps(
+            images, self.truth, columns, partial(_taken_apart, psf=self.psf), small_batch=SMALL_BATCH,
+            n_jobs=self.n_jobs, desc=LABEL,
+        )  # fmt: skip
+        table.meta["matching"] += f"; where SEP found only one, the second fit starts at the {start}"
+        table.meta = {"method": LABEL, **table.meta, "note": NOTE}
+        return table
+
+
+def gaussian_psf(sigma: float = PSF_SIGMA) -> np.ndarray:
+    """A round Gaussian as a PSF of sum 1, out to five `sigma` (pixels) from the middle of its centre pixel."""
+    offset = np.arange(-np.ceil(5 * sigma), np.ceil(5 * sigma) + 1)
+    psf = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * sigma**2))
+    return psf / psf.sum()
+
+
+class _Window:
+    """A part of a stamp, and how profiles are seen there.
+
+    A profile is sampled with its centre in the middle of a pixel, near it finely enough for the cusps of steep ones.
+    In Fourier space it is then moved to where it belongs and goes through the PSF, without the pixel's response
+    where the PSF has it already.
+    """
+
+    def __init__(self, rows: slice, columns: slice, psf: np.ndarray):
+        self.rows, self.columns = rows, columns
+        self._shape, self._pad = (rows.stop - rows.start, columns.stop - columns.start), len(psf) // 2
+        self._size = tuple(fft.next_fast_len(side + 2 * self._pad, real=True) for side in self._shape)
+        self._fy, self._fx = fft.fftfreq(self._size[0])[:, None], fft.rfftfreq(self._size[1])
+        kernel = np.zeros(self._size)
+        kernel[: len(psf), : len(psf)] = psf
+        centred = np.roll(kernel, (-self._pad, -self._pad), (0, 1))
+        self._transfer = fft.rfft2(centred) / np.sinc(self._fy) / np.sinc(self._fx)
+
+    def light(self, flux, x, y, log_r, n, e1, e2) -> np.ndarray:
+        """A profile of total light `flux` at column `x`, row `y` of the stamp, as the PSF shows it in the window."""
+        x, y = x - self.columns.start + self._pad, y - self.rows.start + self._pad
+        column, row = round(x), round(y)
+        shift = np.exp(-2j * np.pi * (y - row) * self._fy) * np.exp(-2j * np.pi * (x - column) * self._fx)
+        profile = _profile([side + 2 * self._pad for side in self._shape], row, column, log_r, n, e1, e2)
+        seen = fft.irfft2(fft.rfft2(profile, self._size) * self._transfer * shift, self._size)
+        inside = (slice(self._pad, self._pad + side) for side in self._shape)
+        return flux * seen[tuple(inside)]
+
+
+def _profile(shape, row, column, log_r, n, e1, e2):
+    """A Sersic profile of total light 1 with its centre in the middle of a pixel, averaged over pixels near it."""
+    r_eff, ellip = np.exp(log_r), min(np.hypot(e1, e2), 1 - SMALLEST_Q)
+    theta, b = np.arctan2(e2, e1) / 2, gammaincinv(2 * n, 0.5)
+    amplitude = b ** (2 * n) / (2 * np.pi * n * r_eff**2 * (1 - ellip) * np.exp(b) * gamma(2 * n))
+    shape_of_it = (amplitude, r_eff, n, 0.0, 0.0, ellip, theta)
+    light = Sersic2D.evaluate(np.arange(shape[1]) - column, np.arange(shape[0])[:, None] - row, *shape_of_it)
+    for reach, fine in _FINE:
+        near = 2 * reach + 1
+        offset = (np.arange(near * fine) + 0.5) / fine - near / 2
+        samples = Sersic2D.evaluate(offset, offset[:, None], *shape_of_it)
+        mean = samples.reshape(near, fine, near, fine).mean(axis=(1, 3))
+        top, left = row - reach, column - reach
+        core = light[max(top, 0) : top + near, max(left, 0) : left + near]
+        core[:] = mean[max(-top, 0) :, max(-left, 0) :][: core.shape[0], : core.shape[1]]
+    return light
+
+
+class _Seen(Fittable2DModel):
+    """A Sersic profile as the PSF shows it in a window: flux in units of where it starts, ellipticity as a vector."""
+
+    flux = Parameter(bounds=(0, None))
+    x = Parameter()
+    y = Parameter()
+    log_r = Parameter(bounds=(np.log(0.5), np.log(40)))
+    n = Parameter(bounds=(0.3, 6))
+    e1 = Parameter(bounds=(SMALLEST_Q - 1, 1 - SMALLEST_Q))
+    e2 = Parameter(bounds=(SMALLEST_Q - 1, 1 - SMALLEST_Q))
+
+    @classmethod
+    def starting(cls, window: _Window, flux, x, y, log_r, n, e1, e2) -> _Seen:
+        """A model at the start of a fit, bounded."""
+        model = cls(1.0, x, y, np.clip(log_r, *cls.log_r.bounds), n, e1, e2)
+        model.x.bounds = max(x - REACH, window.columns.start), min(x + REACH, window.columns.stop - 1)
+        model.y.bounds = max(y - REACH, window.rows.start), min(y + REACH, window.rows.stop - 1)
+        model.window, model.unit, model.key = window, flux, None
+        return model
+
+    def evaluate(self, columns, rows, *values):
+        """The light in the window, kept for the next call: a fitter changes one galaxy at a time."""
+        key = tuple(float(np.squeeze(value)) for value in values)
+        if key != self.key:
+            self.key, self.light = key, self.unit * self.window.light(*key)
+        return self.light
+
+
+def _fit(image, weights, window, starts):
+    """Fit profiles at once: parameters (k, 7), weighted derivatives (pixels, 7 k) and covariance (7 k, 7 k)."""
+    rows, columns = np.mgrid[window.rows, window.columns]
+    data, weights = image[window.rows, window.columns], weights[window.rows, window.columns]
+    model = _Seen.starting(window, *starts[0])
+    for start in starts[1:]:
+        model += _Seen.starting(window, *start)
+    fitter = TRFLSQFitter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # a fit that ran out of steps is used as it is
+        best = fitter(model, columns, rows, data, weights=weights, maxiter=MAX_STEPS, acc=TOLERANCE)
+    params = np.reshape(best.parameters, (len(starts), 7)).copy()
+    params[:, 0] *= [start[0] for start in starts]
+    derivatives = fitter.fit_info.jac
+    chi_square = 2 * fitter.fit_info.cost / max(np.count_nonzero(weights) - params.size, 1)
+    return params, derivatives, chi_square * np.linalg.pinv(derivatives.T @ derivatives, hermitian=True)
+
+
+def _taken_apart(image, found, matched, position, psf):
+    """Fluxes and their errors, masks and images of one stamp's galaxies."""
+    if position is None and matched.max() < 0:
+        return {}
+    image = np.asarray(image, float)
+    there = np.arange(len(matched)) if position is None else np.flatnonzero(np.isfinite(position[0]))
+    points = None if position is None else np.stack(position[:2], -1)[there]
+    noise = np.median(np.abs(image[found.segmap == 0])) / 0.6745
+    used = np.isin(found.segmap, [0, *(i + 1 for i in matched if i >= 0)])
+    weights = used / np.hypot(noise, MISMATCH * gaussian_filter(image, 1.0))
+    window = _Window(*_around(found.segmap, used, [] if points is None else points), psf)
+    starts = _starts(image, weights, window, found, matched[there], points)
+    params, derivatives, covariance = _fit(image, weights, window, starts)
+    order = np.arange(len(params))
+    if points is None and -1 in matched:
+        order = np.argsort(np.hypot(*(params[:, 1:3] - (image.shape[1] // 2, image.shape[0] // 2)).T))
+    whole = _Window(slice(0, image.shape[0]), slice(0, image.shape[1]), psf)
+    models = np.stack([whole.light(*params[j]) for j in order], -1)
+    masks = models > ISOPHOTE * noise
+    with np.errstate(divide="ignore"):  # pixels that are left out
+        inverse = 1 / weights[window.rows, window.columns].ravel()
+    shape = (*image.shape, len(matched))
+    answer = {"masks": np.zeros(shape, bool), "images": np.zeros(shape, np.float32)}
+    answer |= {"flux": np.full(len(matched), np.nan), "flux_err": np.full(len(matched), np.nan)}
+    answer["masks"][..., there], answer["images"][..., there] = masks, models
+    for j, place in enumerate(there):
+        rest = np.delete(order, j)
+        own_light = np.where(used, image - models[..., np.arange(len(there)) != j].sum(-1), models[..., j])
+        answer["flux"][place] = _flux(own_light, models[..., j], masks[..., j])
+        pixels = (masks[..., j] & used)[window.rows, window.columns].ravel()
+        others = (7 * rest[:, None] + np.arange(7)).ravel()
+        change = inverse[pixels] @ derivatives[np.ix_(pixels, others)]
+        error = change @ covariance[np.ix_(others, others)] @ change + pixels.sum() * noise**2
+        answer["flux_err"][place] = np.sqrt(error)
+    return answer
+
+
+def _flux(image, model, mask):
+    """FLUX_AUTO of a galaxy on an image without the others, in an ellipse that has the profile's shape."""
+    if mask.sum() < 2:
+        return float(model.sum())
+    shape = own_shape(model.astype(np.float32), mask)
+    return kron_flux(np.ascontiguousarray(image, np.float32), shape)
+
+
+def _around(segmap, used, points):
+    """Rows and columns of a window that holds the segments to fit and the points, with sky around."""
+    y, x = np.nonzero((segmap > 0) & used)
+    y, x = np.append(y, [p[1] for p in points]), np.append(x, [p[0] for p in points])
+    return tuple(
+        slice(max(int(at.min()) - MARGIN, 0), min(int(at.max()) + MARGIN + 1, side))
+        for at, side in zip((y, x), segmap.shape, strict=True)
+    )
+
+
+def _starts(image, weights, window, found, matched, points):
+    """Where the profiles start: SEP's detections, or else a true position or a peak of the rest."""
+    starts = [_detected(found, i) if i >= 0 else None for i in matched]
+    if None not in starts:
+        return starts
+    known = [start for start in starts if start is not None]
+    used = (weights > 0).astype(float)
+    rest = (image * used)[window.rows, window.columns]
+    if known:
+        light = sum(window.light(*params) for params in _fit(image, used, window, known)[0])
+        rest = rest - light * used[window.rows, window.columns]
+    rows, columns = np.mgrid[window.rows, window.columns]
+    for k, start in enumerate(starts):
+        if start is None:
+            peak = np.argmax(gaussian_filter(rest, _PEAK_SIGMA))
+            x, y = (columns.flat[peak], rows.flat[peak]) if points is None else points[k]
+            near = rest[np.hypot(columns - x, rows - y) < _PEAK_RADIUS].sum()
+            faintest = _FAINTEST_START * known[0][0] if known else 1.0
+            starts[k] = (max(2 * near, faintest), x, y, np.log(2.5), 1.0, 0.0, 0.0)
+    return starts
+
+
+def _detected(found, i):
+    """Where the profile of a detection starts."""
+    a, b, theta = max(found.a[i], 1.0), max(found.b[i], 0.7), found.theta[i]
+    ellip = np.clip(1 - b / a, 0, 0.8)
+    flux = np.nanmax([found.kron_masked[i], found.isophotal[i], 1e-3])
+    return flux, found.x[i], found.y[i], np.log(a), 1.5, ellip * np.cos(2 * theta), ellip * np.sin(2 * theta)

@@ -1,0 +1,280 @@
+"""Stamps, blends and their noise (Figures 1 and 2)."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from astropy.table import Table
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.ndimage import distance_transform_edt
+
+from ..blends.geometry import landing
+from ..blends.recipe import make_blends
+from ..blends.rendering import render, render_parts
+from ..data.check import require
+from ..data.sample import Sample
+from .style import (
+    COLOURS,
+    FAR,
+    FEWEST,
+    MASKS,
+    SEGMENTS,
+    WIDTH,
+    Stamp,
+    canvas,
+    draw_outline,
+    draw_scale_bar,
+    far_from,
+    mask_picture,
+    outlines_of,
+    put_legend,
+    robust_sigma,
+    show_stamp,
+    signed,
+    sky_noise,
+    some_blends,
+    stamp_grid,
+    window_around,
+)
+
+_KINDS = {"brighter": ("#E69F00", "o"), "alike": ("#666666", "s"), "fainter": ("#56B4E9", "^")}  # of companions
+_FILLS = {"zero": "zero fill (the paper's tools)", "sky": "sky fill (blendkit's default)"}
+_REACH = 20  # pixels on both sides of a fill's edge
+
+
+def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None = None) -> Figure:
+    """Stamps before and after ``bk.clean(sample)`` (Figure 1): of `ids`, or four with neighbours well apart."""
+    ids = _with_neighbours(sample, clean) if ids is None else np.atleast_1d(ids)
+    before, after = sample[sample.index(ids)], clean.images[clean.index(ids)]
+    own, rows = before.own_masks(), []
+    pairs = (before.images, (before.segmaps != 0) & ~own, "solid"), (after, before.images != after, "dotted")
+    for images, others, line in pairs:
+        masks = np.stack([own, others], axis=-1)
+        rows.append([Stamp(image, outlines_of(mask, line)) for image, mask in zip(images, masks, strict=True)])
+    replaced = Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky")
+    return stamp_grid(
+        sample, rows, "Cleaning leaves the galaxy in the centre and replaces its neighbours by sky",
+        heads=[f"galaxy {row['id']}\n{row['morphology']}, AB {row['mag']:.1f} mag" for row in before.catalog],
+        labels=("before", "after cleaning"), legend=[*SEGMENTS, replaced],
+    )  # fmt: skip
+
+
+def _with_neighbours(sample, clean, n=4):
+    """Ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
+    order = np.argsort(clean.catalog["mag"], kind="stable")[:: -(-len(clean) // 500)]
+    ids = np.asarray(clean.catalog["id"])[order]
+    before = sample[sample.index(ids)]
+    holes = before.images != clean.images[order]
+    size = np.count_nonzero(holes, axis=(1, 2))
+    gap = [distance_transform_edt(~o)[hole].min(initial=FAR) for o, hole in zip(before.own_masks(), holes, strict=True)]
+    gap = np.where(size, gap, -1)
+    n = min(n, np.count_nonzero(size) or len(ids))
+    best = np.lexsort((-size, -gap))[: max(n, np.count_nonzero(gap == FAR) // 2)]
+    return ids[np.sort(best)[np.linspace(0, len(best) - 1, n).astype(int)]]
+
+
+def rejected_stamps(sample: Sample, report: Table) -> Figure:
+    """Eight stamps that ``clean(sample)`` dropped by its report, every first reason before one comes again."""
+    dropped = report[~np.asarray(report["kept"], bool)]
+    if not len(dropped):
+        with canvas(WIDTH, 1.6, f"Cleaning dropped none of {len(report)} stamps") as fig:
+            fig.text(0.5, 0.25, "There is nothing to show here.", ha="center")
+        return fig
+    reasons = [str(text).split("; ") for text in dropped["reason"]]
+    firsts, stamps = [first for first, *_ in reasons], []
+    chosen = np.argsort([firsts[:i].count(first) for i, first in enumerate(firsts)], kind="stable")[:8]
+    of = sample[sample.index(dropped["id"][chosen])]
+    for k, image, own, segments, galaxy in zip(chosen, of.images, of.own_masks(), of.segmaps, of.catalog, strict=True):
+        outlines = outlines_of(np.stack([own, (segments != 0) & ~own], axis=-1))
+        said = textwrap.fill(firsts[k] + f" (+\xa0{len(reasons[k]) - 1}\xa0more)" * (len(reasons[k]) > 1), 25)
+        stamps.append(Stamp(image, outlines, (), f"galaxy {galaxy['id']}, AB {galaxy['mag']:.1f} mag", said))
+    shown = f"; {len(stamps)} of them" * (len(stamps) < len(dropped))
+    title = f"Cleaning dropped {len(dropped)} of {len(report)} stamps{shown}, each with the reason"
+    return stamp_grid(sample, [stamps[i : i + 4] for i in range(0, len(stamps), 4)], title, legend=SEGMENTS)
+
+
+def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 22, 32), dmags=(-1, 0, 1)) -> Figure:
+    """Two galaxies (ids) at several `distances` (pixels to the right) and `dmags` of the companion (Figure 2)."""
+    dmag, distance = (grid.ravel() for grid in np.meshgrid(dmags, distances, indexing="ij"))
+    blends = make_blends(sample, np.tile((central, companion), (len(dmag), 1)), distance, 0, dmag)
+    images, masks, _ = render(sample, blends)
+    larger, columns, (y0, x0) = blends["r_eff"][0].max(), len(distances), sample.centre
+    marks = [((x0, y0, "+", COLOURS["central"]), (x0 + dx, y0, "x", COLOURS["companion"])) for dx in distance]
+    stamps = [Stamp(i, outlines_of(m, "dashed"), mark) for i, m, mark in zip(images, masks, marks, strict=True)]
+    companions = zip(blends["mag"][::columns, 1], dmags, strict=True)
+    return stamp_grid(
+        sample, [stamps[i : i + columns] for i in range(0, len(stamps), columns)],
+        "The closer the two, the harder to tell them apart",
+        heads=[f"{d} px = {d * sample.pixel_scale:.2f}″\n= {d / larger:.1f} × larger r_eff" for d in distances],
+        labels=[f"companion\nAB {mag:.1f} mag\n(dmag {signed(d)})" for mag, d in companions],
+        window=window_around(masks.any(axis=(0, 3)), square=False),
+        caption=f"Central: galaxy {central}, AB {blends['mag'][0, 0]:.1f} mag (+, full line: its segment). Companion: "
+        f"galaxy {companion} (×, dashed line). " + "Rows with negative dmag are noisier: " * (min(dmags) < 0)
+        + "dmag scales the companion's noise as well.",
+    )  # fmt: skip
+
+
+def blend_parts(sample: Sample, blends: Table) -> Figure:
+    """The first three blends taken apart: the blend, each galaxy alone, and their masks (section 2.2)."""
+    blends = some_blends(blends)[:3]
+    images, masks, fluxes = render(sample, blends)
+    parts, members = render_parts(sample, blends), ["central", *["companion"] * (masks.shape[-1] - 1)]
+    rows = [[Stamp(image, outlines_of(mask))] for image, mask in zip(images, masks, strict=True)]
+    for i, row in enumerate(rows):
+        for k, name in enumerate(members):
+            said = f"{fluxes[i, k]:.3g} e⁻/s = AB {sample.zeropoint - 2.5 * np.log10(fluxes[i, k]):.1f} mag"
+            row.append(Stamp(parts[i, ..., k], below=said, colour=COLOURS[name]))
+        both = np.count_nonzero(masks[i].sum(axis=-1) > 1)
+        row.append(Stamp(mask_picture(masks[i]), below=f"overlap: {both} px" if both else "no overlap"))
+    return stamp_grid(
+        sample, rows, "A blend is the sum of two galaxies that we know one by one",
+        heads=("blend", *(f"{name} alone" for name in members), "masks"),
+        labels=[f"distance {d:.0f} px\n= {d * sample.pixel_scale:.2f}″" for d in blends["distance"]],
+        window=window_around(masks.any(axis=(0, 3))), legend=MASKS,
+    )  # fmt: skip
+
+
+def examples(blends: Table, n: int = 3) -> Table:
+    """At most `n` blends from close to far apart, with at least nine tenths of each galaxy's light on the stamp."""
+    rows = np.flatnonzero(np.nanmin(some_blends(blends)["inside"], axis=1) >= 0.9)
+    rows = rows if len(rows) else np.arange(len(blends))
+    rows = rows[np.argsort(blends["distance"][rows], kind="stable")]
+    n = min(n, len(rows))
+    return blends[rows[((np.arange(n) + 0.5) / n * len(rows)).astype(int)]]
+
+
+def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) -> Table:
+    """How often two galaxies are found as two, by distance and by which of them is brighter.
+
+    For each kind of `companion` ("brighter" by more than 0.5 mag, "alike", "fainter") and each of `bins` equally full
+    bins in distance, unless empty: edges `low`, `high` and mean `distance` (pixels), `n` blends, share `two` in which
+    as many objects were found (`n_detected`) as there are galaxies, its binomial error `two_err`.
+    """
+    require(len(n_detected) == len(blends), f"{len(n_detected)} numbers for {len(blends)} blends, expected one each.")
+    two = np.asarray(n_detected) == (np.asarray(blends["id"]) >= 0).sum(axis=1)
+    distance, delta = np.asarray(blends["distance"]), np.asarray(blends["delta_mag"])
+    edges = np.unique(np.nanquantile(distance, np.linspace(0, 1, bins + 1)))
+    place, rows = np.digitize(distance, edges[1:-1]), []
+    for kind, of_kind in zip(_KINDS, (delta > 0.5, np.abs(delta) <= 0.5, delta < -0.5), strict=True):
+        for k, (low, high) in enumerate(pairwise(edges)):
+            if n := np.count_nonzero(here := of_kind & (place == k)):
+                share = two[here].mean()
+                rows.append((kind, low, high, distance[here].mean(), n, share, np.sqrt(share * (1 - share) / n)))
+    return Table(rows=rows, names=("companion", "low", "high", "distance", "n", "two", "two_err"))
+
+
+def detection_curve(blends: Table, n_detected: Sequence[int], guesses: Mapping[str, float] | None = None) -> Figure:
+    """When do two galaxies become one (section 3.3)? Stars: a reader's `guesses` (pixels), by kind of companion."""
+    table, guesses = detection_shares(blends, n_detected), guesses or {}
+    require(set(guesses) <= set(_KINDS), f"guesses for {', '.join(guesses)}, expected some of {', '.join(_KINDS)}.")
+    caption = f"{len(blends)} blends; 'alike' is within 0.5 mag, points of fewer than {FEWEST} are not drawn."
+    with canvas(9.0, 5.6, "The nearer they come, the more often two galaxies are found as one", (), caption) as fig:
+        ax = fig.subplots()
+        for kind, (colour, marker) in _KINDS.items():
+            rows = table[(table["companion"] == kind) & (table["n"] >= FEWEST)]
+            ax.errorbar(rows["distance"], 100 * rows["two"], 100 * rows["two_err"], color=colour, marker=marker,
+                        markersize=8, capsize=3, label=f"companion {kind}")  # fmt: skip
+            if kind in guesses:
+                ax.plot(guesses[kind], 50, "*", c=colour, ms=24, mec="black", label=f"your guess, companion {kind}")
+        ax.axhline(50, color="0.6", linewidth=1, zorder=0)
+        ax.set(xlabel="distance of the two centres (pixels)", ylabel="two objects found (% of blends)", ylim=(-4, 104),
+               xlim=(0, None))  # fmt: skip
+        put_legend(fig, ax.get_legend_handles_labels()[0])
+    return fig
+
+
+def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
+    """Noise on both sides of the edge of the shifted companion's stamp; outside is what was filled.
+
+    ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: robust standard deviation (e-/s) of pixels more
+    than 10 px from both segments and at most 20 from the edge, in ``n_blends`` of the first 200 that are shifted.
+    """
+    return _edge_pixels(sample, blends)[0]
+
+
+def _edge_pixels(sample, blends):
+    """`fill_step_sigmas`, empty pixels' offsets from the edge (inside > 0) and values, the best blend, its inside."""
+    used = some_blends(blends)[np.any(np.asarray(blends["dx"]) | blends["dy"], axis=1)][:200]
+    require(len(used), "none of the blends is shifted, so none has an edge: give blends with dx or dy other than 0.")
+    images, masks, _ = render(sample, used, fill="zero")
+    images = {"zero": images, "sky": render(sample, used, masks=False)[0]}
+    offsets = np.empty(masks.shape[:3])
+    for offset, *recipe in zip(offsets, *(used[name][:, 1] for name in ("orient", "dy", "dx")), strict=True):
+        frame = np.zeros(offset.shape, bool)
+        frame[landing(frame.shape, frame, *recipe)[0]] = True
+        offset[:] = np.where(frame, distance_transform_edt(frame) - 0.5, 0.5 - distance_transform_edt(~frame))
+    near = np.stack([far_from(mask.any(axis=-1)) for mask in masks]) & (np.abs(offsets) < _REACH)
+    near[:, [0, -1]] = near[:, :, [0, -1]] = False  # a turn of the central galaxy leaves its own edge there
+    offset, pixels = offsets[near], {fill: stack[near].astype(float) for fill, stack in images.items()}
+    sides = {"inside": offset > 0, "outside": offset < 0}
+    require(all(side.any() for side in sides.values()), "no blend has sky on both sides of an edge: give more blends.")
+    sigmas = {f"{fill}_{name}": robust_sigma(pixels[fill][side]) for fill in images for name, side in sides.items()}
+    shown = np.count_nonzero(near & (offsets < 0), axis=(1, 2)).argmax()
+    sigmas["n_blends"] = int(np.count_nonzero(near.any(axis=(1, 2))))
+    return sigmas, offset, pixels, used[shown : shown + 1], offsets[shown] > 0
+
+
+def fill_step(sample: Sample, blends: Table) -> Figure:
+    """The step that zero fill leaves in the noise, beside sky fill, with the numbers of `fill_step_sigmas`."""
+    sigmas, offset, pixels, row, covered = _edge_pixels(sample, blends)
+    images = [render(sample, row, fill=fill, masks=False)[0][0] for fill in _FILLS]
+    bins, colours = np.arange(-_REACH, _REACH, 2), (COLOURS["companion"], COLOURS["central"])
+    said = "Dashed: the edge of the companion's stamp; beyond it lies what was filled. "
+    said += f"σ: {sigmas['n_blends']} blends, pixels more than {FAR} px from both galaxies' segments."
+    title = "Zero fill leaves a step in the noise that tells where the companion's stamp was put"
+    with canvas(WIDTH, 4.9, title, caption=said) as fig:
+        *stamps, ax = _noise_panels(fig, sample, images, _FILLS.values(), 4 * np.sqrt(2))
+        for stamp, fill, marker, colour in zip(stamps, _FILLS, "os", colours, strict=True):
+            draw_outline(stamp, covered, colour, "dashed")
+            profile = [robust_sigma(pixels[fill][(offset > low) & (offset < low + 2)]) for low in bins]
+            ax.plot(bins + 1, profile, f"{marker}-", color=colour, label=f"{fill} fill")
+        ax.axvline(0, color="0.4", linestyle="dashed", linewidth=1.5)
+        low, high = ax.get_ylim()
+        ax.set(ylim=(low - 0.45 * (high - low), high + 0.4 * (high - low)), ylabel="noise σ (e⁻/s)",
+               xlabel="distance from the edge (pixels)", title="σ on both sides of the edge")  # fmt: skip
+        ax.legend(loc="upper right", handlelength=1.5, borderaxespad=0)
+        for x, side in ((0.03, "outside"), (0.55, "inside")):
+            numbers = "\n".join(f"{fill}: {sigmas[f'{fill}_{side}']:.4f}" for fill in _FILLS)
+            ax.text(x, 0.03, f"{side}\n{numbers}", transform=ax.transAxes)
+    return fig
+
+
+def _noise_panels(fig, sample, images, titles, reach):
+    """Panels of pictures whose noise is stretched hard, to `reach` times the sky's, and a wider one for a curve."""
+    axes = fig.subplots(1, len(images) + 1, width_ratios=(*[1] * len(images), 1.35))
+    reach *= sky_noise(sample)
+    for ax, image, title in zip(axes, images, titles, strict=False):
+        show_stamp(ax, image, vmin=-reach, vmax=reach)
+        ax.set_title(title, fontsize=12)
+        ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
+    draw_scale_bar(axes[0], sample)
+    return axes
+
+
+def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2, -1, 0, 1, 2)) -> dict[float, float]:
+    """Noise of blends by the companion's `dmag`: robust standard deviation, e-/s, of pixels far from both segments."""
+    ids = np.asarray(sample.catalog["id"])[:50]
+    blends = make_blends(sample, np.stack([ids, np.roll(ids, 1)], axis=1), 0, 0)
+    empty = np.stack([far_from(mask.any(axis=-1)) for mask in render(sample, blends)[1]])
+    central, companion = render_parts(sample, blends)[empty].T
+    return {float(d): robust_sigma(central + 10 ** (-0.4 * d) * companion) for d in dmags}
+
+
+def dmag_noise(sample: Sample) -> Figure:
+    """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away."""
+    sigmas, alone, curve = dmag_noise_sigmas(sample), sky_noise(sample), np.linspace(-2.2, 2.2, 100)
+    faintest = np.asarray(sample.catalog["id"])[np.argsort(sample.catalog["mag"])[-2:]]
+    blends = make_blends(sample, [faintest] * 2, sample.centre[1] // 4, 0, [-2.0, 2.0])
+    titles = "dmag −2: companion 2 mag brighter", "dmag +2: companion 2 mag fainter"
+    with canvas(WIDTH, 4.7, "Changing the companion's magnitude scales its noise as well") as fig:
+        *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], titles, 8)
+        label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
+        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
+        ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
+        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: {alone:.4f}")
+        ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)",
+               title="σ away from the galaxies", ylim=(0, None))  # fmt: skip
+        ax.legend(loc="upper right")
+    return fig

@@ -1,0 +1,23 @@
+"""Experiments that the notebooks run; each is loaded on first use."""
+
+from importlib import import_module
+
+_NAMES = {
+    "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of truth_check",
+    "learning": "leak_experiment network_sizes sizes_table2 small_lessons",
+}
+_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOME[name] == "learning":
+        import_module("blendkit.networks.backend").load_keras()
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

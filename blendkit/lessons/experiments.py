@@ -1,0 +1,126 @@
+"""Experiments that the notebooks run: what is asked of the kit, and the numbers that come back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import ArrayLike
+
+from ..data.cleaning import clean
+from ..data.load import load_sample
+from ..data.photometry import flux_auto
+from ..data.simulate import BAD_KINDS, simulate
+from ..deblenders.network import Network
+from ..metrics.scores import figure_5, flux_scores, iou
+from ..metrics.tables import table2
+
+
+def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
+    """What cleaning does to synthetic galaxies, of which the truth is known.
+
+    The same `n` galaxies are simulated with neighbours, then cleaned, and without; FLUX_AUTO of both is compared for
+    the good stamps that were kept, and the planted bad stamps are counted.
+
+    Returns
+    -------
+    dict
+        `n` good stamps kept, flux `bias` and `scatter` (%: mean and standard deviation of the relative
+        difference), `good_dropped` (%), and `caught_edge`, `caught_artefact`, `caught_close_blend` (% dropped of
+        the bad stamps of each kind; NaN where there is none).
+    """
+    sample, alone = load_sample("synthetic", n=n, seed=seed), simulate(n, seed, neighbours=False)
+    report = clean(sample).report
+    kept, bad = np.asarray(report["kept"]), np.asarray(sample.catalog["truth_bad"], str)
+    good = kept & (bad == "")
+    ratio = np.asarray(report["flux_auto"])[good] / flux_auto(alone.images[good], alone.own_masks()[good])
+    dropped = {kind: 100 * (~kept)[bad == kind].mean() if (bad == kind).any() else np.nan for kind in ("", *BAD_KINDS)}
+    return {
+        "n": int(good.sum()),
+        "bias": float(100 * (ratio.mean() - 1)),
+        "scatter": float(100 * ratio.std()),
+        "good_dropped": float(dropped[""]),
+    } | {f"caught_{kind}": float(dropped[kind]) for kind in BAD_KINDS}
+
+
+def networks_of(home: str | os.PathLike, names: Sequence[str], profile: str) -> tuple[dict[str, Network], list[str]]:
+    """For each name the network that you trained in notebook 3 (its folder in `home`), or the one that is shipped.
+
+    Returns the networks, with masks and images where they give these, and which are yours: none in the profile "quick".
+    """
+    yours = [name for name in names if profile != "quick" and any((Path(home) / name).glob("*.weights.h5"))]
+    networks = {}
+    for name in names:
+        source = Path(home) / name if name in yours else name
+        networks[name] = Network(source, masks=name != "blend2flux", images=name == "fractions")
+    return networks, yours
+
+
+def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: ArrayLike) -> Table:
+    """Errors of the central galaxy's flux where one object was found (`n_detected`), and where two or more were.
+
+    Returns `objects`, `positions` (the names of the predictions), `mape` (%) and how many fluxes there are (`n`) and
+    not (`failed`).
+    """
+    lone, true, rows = np.asarray(n_detected) == 1, np.asarray(blends["flux"])[:, 0], []
+    for objects, here in {"one found": lone, "two or more found": ~lone}.items():
+        for name, pred in predictions.items():
+            got = flux_scores(true[here], np.asarray(pred["flux"])[here, 0])
+            rows.append((objects, name, got["mape"], got["n"], got["failed"]))
+    return _table(rows, ["objects", "positions", "mape", "n", "failed"], mape=".1f")
+
+
+def lone_light(blends: Table, pred: Table) -> dict[str, float]:
+    """Whose light is in the `n` lone detections that were matched to the central galaxy?
+
+    Medians, in units of that galaxy's own flux, of the flux that was `measured` and of all galaxies `together`.
+    """
+    lone, true = np.asarray(pred["case"]) == "only central", np.asarray(blends["flux"])
+    own = true[lone, 0]
+    measured, together = np.asarray(pred["flux"])[lone, 0] / own, np.nansum(true[lone], axis=1) / own
+    return {"n": int(lone.sum()), "measured": float(np.median(measured)), "together": float(np.median(together))}
+
+
+def error_ratios(errors: Table, ranking: Table, reference: str = "fractions") -> Table:
+    """How many times larger the flux error of each method is than that of a reference, by `table2` and `ranking`.
+
+    Returns `method`, `measured` (where it gave a flux) and `everything` (where a galaxy that it did not find counts as
+    100 % wrong).
+    """
+    measured, everything = _total(errors), {row["method"]: row["mape_all"] for row in ranking}
+    rows = [(name, *(e[name] / e[reference] for e in (measured, everything))) for name in measured if name != reference]
+    return _table(rows, ["method", "measured", "everything"], measured=".1f", everything=".1f")
+
+
+def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, list[float]]:
+    """Mean intersection over union with the true masks (n, ny, nx, k), one per member, where a method gives masks."""
+    drawn = {name: pred["masks"] for name, pred in predictions.items() if "masks" in pred.colnames}
+    return {name: np.nanmean(iou(masks, mask), axis=0).tolist() for name, mask in drawn.items()}
+
+
+def beside_the_paper(theirs: Table, paper: Mapping[str, Table], errors: Table) -> Table:
+    """The paper's own catalogue (`load_published`) beside this run, whose `table2` is given.
+
+    Returns for each `method` of the paper the `scatter` of central galaxies' magnitudes there (Figure 5), and the flux
+    MAPE (%) of both galaxies `in the paper` and `in this run`.
+    """
+    central = {row["method"]: row["scatter"] for row in figure_5(theirs, paper) if row["member"] == "central"}
+    there, here = _total(table2(theirs, paper)), _total(errors)
+    rows = [(name, scatter, there[name], here.get(name, np.nan)) for name, scatter in central.items()]
+    formats = {"scatter": ".2f", "in the paper": ".1f", "in this run": ".1f"}
+    return _table(rows, ["method", *formats], **formats)
+
+
+def _total(errors):
+    """Flux MAPE of each method over all members."""
+    return {row["method"]: row["mape"] for row in errors if row["member"] == "total"}
+
+
+def _table(rows, names, **formats):
+    table = Table(rows=rows, names=names)
+    for name, form in formats.items():
+        table[name].info.format = form
+    return table

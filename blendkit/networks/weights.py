@@ -1,0 +1,214 @@
+"""Trained networks on disk: Keras weights, and beside them a card that says where they come from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data.check import require
+from ..data.sample import Sample
+from ..data.simulate import MAX_GALAXIES
+from .backend import load_keras
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "weights"  # of those that come with the package
+H5 = ".weights.h5"
+NEEDED = {"architecture", "arguments", "sha256", "parameters"}
+CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
+
+
+def save(network: keras.Model, folder: str | os.PathLike, name: str, card: Mapping[str, Any]) -> Path:
+    """Write ``name.weights.h5`` and its card ``name.json``, the card last: whoever sees a card finds its weights.
+
+    It tells `architecture` and `arguments` for `blendkit.models`; `name`, `sha256` and `parameters` are added.
+    """
+    require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
+    path = Path(folder) / f"{name}{H5}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path.with_name(f"{name}.json")) as told, replacing(path) as draft:
+        network.save_weights(draft)
+        own = {"name": name, "sha256": _sha256(draft), "parameters": network.count_params()}
+        told.write_text(as_json({"name": name, **card} | own), encoding="utf-8")
+    return path
+
+
+def load(source: str | os.PathLike) -> tuple[keras.Model, dict]:
+    """A trained network and its card.
+
+    Parameters
+    ----------
+    source : str or path
+        A name in `shipped`, a ``.weights.h5`` file beside its card, a folder with one such pair, or a ``.keras`` file.
+    """
+    named = isinstance(source, str) and (FOLDER / f"{source}.json").is_file()
+    path = FOLDER / f"{source}{H5}" if named else Path(source).expanduser()
+    if path.is_dir():
+        found = [file.stem for file in sorted(path.glob("*.json")) if read_card(file)]
+        require(found, f"the folder '{path}' holds no trained network: name the folder in which a training has ended.")
+        require(len(found) == 1, f"the folder '{path}' holds several networks ({', '.join(found)}): name a {H5} file.")
+        path = path / f"{found[0]}{H5}"
+    keras = load_keras()
+    from .builders import build  # needs keras
+
+    if path.suffix == ".keras":
+        network, card = keras.saving.load_model(path, compile=False), {}
+    elif not path.name.endswith(H5):
+        raise FileNotFoundError(
+            f"no weights are called {str(source)!r}: give one of {', '.join(shipped())}, or a path."
+        )
+    else:
+        card = read_card(path.with_name(path.name.removesuffix(H5) + ".json"))
+        if card is None or not path.is_file():
+            raise FileNotFoundError(f"'{path}' or its card is missing or damaged: keep both together, or train anew.")
+        same = _sha256(path) == card["sha256"]
+        require(same, f"'{path}' does not match its card: fetch both files again, or train anew.")
+        try:
+            arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in card["arguments"].items()}
+            network = build(card["architecture"], arguments)
+            network.load_weights(path)
+        except Exception as error:  # Keras, HDF5 and Python each have errors of their own
+            told = f"'{path}' does not fit the {card['architecture']} of its card"
+            raise ValueError(f"{told}: use the version of blendkit that trained it, or train anew.") from error
+    CARDS[network] = card
+    return network, card
+
+
+def card_of(network: keras.Model) -> dict:
+    """The card that came with a network in memory; empty where `load` did not give it."""
+    return CARDS.get(network, {})
+
+
+def shipped() -> dict[str, dict]:
+    """The cards of the weights that come with the package, by name; read without loading a network library."""
+    cards = {path.stem: read_card(path) for path in sorted(FOLDER.glob("*.json"))}
+    return {name: card for name, card in cards.items() if card and (FOLDER / f"{name}{H5}").is_file()}
+
+
+def seen(samples: Iterable[Sample], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Which galaxies a network has seen: those of the samples, and those of the record `before`.
+
+    `seeds`: of these simulations perhaps all; `simulated`: a bitmap by seed; `galaxies`: digests of real ones.
+    """
+    seeds, places, real = _record(before or {})
+    for i, digest in (pair for sample in samples for pair in sample.fingerprints.items()):
+        seed, place = divmod(i - 1, MAX_GALAXIES)
+        if not digest.startswith("s"):
+            real[digest] = None
+        elif seed not in seeds:
+            places.setdefault(seed, set()).add(place)
+    bits = {str(seed): np.isin(np.arange(max(there) + 1), list(there)) for seed, there in sorted(places.items())}
+    bitmaps = {seed: base64.b64encode(np.packbits(b)).decode() for seed, b in bits.items()}
+    return {"seeds": list(seeds), "simulated": bitmaps, "galaxies": list(real)}
+
+
+def brief(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of `seen` in a card, in few words."""
+    words = {"seeds": ranges(card.get("seeds") or []), "galaxies": " ".join(card.get("galaxies", ()))}
+    return {key: value for key, value in (words | {"simulated": card.get("simulated")}).items() if value}
+
+
+def was_seen(trained_on: Mapping[str, Any], fingerprints: Mapping[int, str]) -> list[int]:
+    """The ids of those galaxies, given by their digests, that a record of `seen` tells of."""
+    seeds, places, real = _record(trained_on)
+
+    def known(i, digest):
+        seed, place = divmod(i - 1, MAX_GALAXIES)
+        return seed in seeds or place in places.get(seed, ()) if digest.startswith("s") else digest in real
+
+    return [i for i, digest in fingerprints.items() if known(i, digest)]
+
+
+def readable(card: Mapping[str, Any]) -> str:
+    """A card as a few plain lines."""
+    if not card:
+        return "Nothing is known of this network's training: it came without a card."
+    arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())
+    number = f", {card['parameters']:,} parameters" if "parameters" in card else ""
+    seeds, n, seconds, hardware = (card.get(key) for key in ("seeds", "n_galaxies", "seconds", "hardware"))
+    data = [card.get("sample"), seeds and f"all galaxies of the simulation seeds {ranges(seeds)}"]
+    recipe = [f"{key} {card[key]}" for key in ("profile", "seed", "epochs") if key in card]
+    recipe += [seconds and f"{seconds / 60:.3g} minutes", hardware and f"on {hardware}"]
+    said = {
+        "data": "; ".join(filter(None, [*data, n and f"{n:,} galaxies in all"])),
+        "recipe": ", ".join(filter(None, recipe)),
+        "versions": ", ".join(f"{key} {value}" for key, value in card.get("versions", {}).items()),
+        "accuracy": "; ".join(_accuracy(card.get("accuracy", {}))),
+        "limits": " ".join(card.get("limits", [])),
+        "made by": card.get("made_by"),
+    }
+    title = f"{card.get('name', 'a network')}: {card['architecture']}({arguments}){number}"
+    return "\n".join([title, *(f"  {key}: {text}" for key, text in said.items() if text)])
+
+
+def read_card(path: Path) -> dict | None:
+    """What a JSON file holds if that is a card."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) and card.keys() >= NEEDED else None
+
+
+def as_json(card: Mapping[str, Any]) -> str:
+    """A card as JSON, a line for each entry; numbers of NumPy and paths may stand in it."""
+    options = {"ensure_ascii": False, "allow_nan": False, "default": lambda v: getattr(v, "tolist", v.__str__)()}
+    lines = (f" {json.dumps(key)}: {json.dumps(value, **options)}" for key, value in card.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def ranges(seeds: Iterable[int]) -> str:
+    """``[7, 8, 9, 12]`` as ``7 to 9, 12``."""
+    seeds = np.unique(list(seeds))
+    runs = np.split(seeds, np.flatnonzero(np.diff(seeds) > 1) + 1)
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to; that file takes the place of `path` once it is complete and on the disk."""
+    draft = path.with_name(f".part-{path.name}")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _record(trained_on):
+    """Seeds, running numbers by seed, and digests (dicts keep their order) of a record of `seen`."""
+    bits = {seed: np.frombuffer(base64.b64decode(b), np.uint8) for seed, b in trained_on.get("simulated", {}).items()}
+    places = {int(seed): set(np.flatnonzero(np.unpackbits(b)).tolist()) for seed, b in bits.items()}
+    seeds, real = (trained_on.get(key, ()) for key in ("seeds", "galaxies"))
+    if isinstance(seeds, str):  # as `brief` has it
+        runs = (list(map(int, run.split(" to "))) for run in seeds.split(", "))
+        seeds = [seed for run in runs for seed in range(run[0], run[-1] + 1)]
+    return dict.fromkeys(seeds), places, dict.fromkeys(real.split() if isinstance(real, str) else real)
+
+
+def _accuracy(values, prefix=""):
+    """``mape 6.4 ± 0.2`` for every number that has an error beside it, or ``mape 6.4``; groups one after the other."""
+    lines, numbers = [], []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += _accuracy(value, f"{prefix}{key} ")
+        elif not key.endswith("_err"):
+            error = f" ± {values[f'{key}_err']:.3g}" if f"{key}_err" in values else ""
+            numbers.append(f"{key} {value:.3g}{error}")
+    return [f"{prefix.strip()}: {', '.join(numbers)}"] * bool(numbers) + lines

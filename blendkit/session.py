@@ -1,0 +1,104 @@
+"""The first cell of every notebook: is everything here that it needs?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from . import __version__
+from .data.check import require
+from .data.remote import CANDELS_FILES, data_folder
+from .networks.backend import device, version
+from .networks.weights import shipped
+
+PACKAGES = ("astropy", "galsim", "ipywidgets", "keras", "matplotlib", "numpy", "plotly", "sep", "tensorflow")
+NEED_MEMORY, NEED_DISK = 3.0, 1.0  # GB
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of everything a notebook run uses.
+
+    Attributes
+    ----------
+    galaxies : int or None
+        Galaxies of the sample; None takes all that a real sample has (2,000 synthetic ones).
+    blends : int
+        Blends that methods are compared on.
+    """
+
+    galaxies: int | None
+    blends: int
+
+
+PROFILES = {
+    "quick": Profile(galaxies=200, blends=300),
+    "tutorial": Profile(galaxies=2000, blends=2000),
+    "paper": Profile(galaxies=None, blends=5000),
+}
+
+
+def profile(name: str) -> Profile:
+    """How much of everything a notebook run uses: "quick" for tests, "tutorial", or "paper" for full size."""
+    require(name in PROFILES, f"the profile {name!r} was asked for, expected one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def preflight(sample: str | os.PathLike = "synthetic") -> None:
+    """Print one line when all is well, and one plain line for each thing that is not.
+
+    Parameters
+    ----------
+    sample : str or path
+        What will be given to `load_sample`.
+    """
+    missing = [name for name in PACKAGES if version(name) is None]
+    folder = data_folder()
+    memory, disk = psutil.virtual_memory().available / 1e9, shutil.disk_usage(_existing(folder)).free / 1e9
+    found, how = _sample(sample, folder)
+    problems = {
+        f"Python {sys.version.split()[0]} is not one of 3.11 to 3.13: make a new environment.": (
+            not (3, 11) <= sys.version_info < (3, 14)
+        ),
+        f"{', '.join(missing)} cannot be found: run `pip install .` in the blendkit folder.": bool(missing),
+        f"only {memory:.1f} GB of memory are free, {NEED_MEMORY:.0f} are needed: close other programs.": (
+            memory < NEED_MEMORY
+        ),
+        f"only {disk:.1f} GB of disk are free in {folder}, {NEED_DISK:.0f} are needed: make room, or set BLENDKIT_DATA "
+        "to a folder elsewhere.": disk < NEED_DISK,
+        how: not found,
+    }
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    summary = (
+        f"blendkit {__version__}, Python {sys.version.split()[0]}, Keras {version('keras')} on {backend} "
+        f"{version(backend)}, {device()}; sample: {how if found else 'missing'}; "
+        f"weights: {', '.join(shipped()) or 'none yet (SEP needs none)'}; "
+        f"{memory:.0f} GB memory and {disk:.0f} GB disk free."
+    )
+    noted = [problem for problem, is_one in problems.items() if is_one]
+    print(summary if noted else f"All is well: {summary}")
+    for problem in noted:
+        print(f"Please note: {problem}")
+
+
+def _sample(sample, folder):
+    """Whether a sample can be had, and a few words on it."""
+    if str(sample) == "synthetic":
+        return True, "synthetic (simulated on first use)"
+    candels = str(sample) == "candels"
+    path = folder / "candels" if candels else Path(sample)
+    missing = [name for name in CANDELS_FILES if not (path / name).is_file()]
+    if candels:
+        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing)
+    if missing:
+        return False, f"the sample folder '{path}' lacks {', '.join(missing)}: correct SAMPLE, or use 'synthetic'."
+    return True, f"folder {path.name}"
+
+
+def _existing(folder):
+    return folder if folder.is_dir() else _existing(folder.parent)

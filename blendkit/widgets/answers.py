@@ -1,0 +1,112 @@
+"""Who is asked about a blend, without anybody waiting for them, and how the answers read."""
+
+import asyncio
+import contextlib
+import html
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..data.check import require
+from ..deblenders.base import match
+from ..deblenders.methods import METHODS, by_name, checked
+from ..deblenders.network import Network
+from .view import LOG
+
+_CELL = 'style="padding: 0 1.2em 0 0; text-align: left; vertical-align: top"'
+
+
+class Asked:
+    """A method that is asked about one blend after the other; one given by name is made when it is first asked."""
+
+    def __init__(self, name, method):
+        if not callable(method) and method not in METHODS:
+            by_name(method)  # which says what names there are
+        self.name, self.method, self.lock = name, method, asyncio.Lock()
+
+    def answer(self, image, recipe):
+        """Its table, or None and why."""
+        try:
+            if not callable(self.method):
+                self.method = outlining(self.method)
+            table = checked(self.name, self.method(image.copy()), 1)
+            table = match(recipe, table) if {"x", "y"} <= set(table.colnames) else table
+            require(
+                np.shape(table["flux"]) == (1, 2), f"{np.shape(table['flux'])[-1]} fluxes were returned, expected 2."
+            )
+            shape, expected = table["masks"].shape if "masks" in table.colnames else None, (*image.shape, 2)
+            require(shape in (None, expected), f"masks of shape {shape} were returned, expected {expected}.")
+        except (Exception, SystemExit) as error:
+            LOG.exception("asking %s", self.name)
+            return None, f"{self.name} does not answer: {textwrap.shorten(str(error), 300) or type(error).__name__}"
+        return table, ""
+
+
+class Detector(Asked):
+    """SEP's detections, or None and why."""
+
+    def answer(self, image, _recipe):
+        try:
+            return self.method(image[0]), ""
+        except Exception as error:  # SEP raises bare Exceptions; the reader is told
+            return None, f"SEP fails on this blend: {error}"
+
+
+def outlining(name):
+    """A method by its name; networks outline the galaxies if they can."""
+    with contextlib.suppress(ValueError):
+        if METHODS[name] is Network:
+            return Network(name, masks=True)
+    return by_name(name)
+
+
+def labelled(methods):
+    """Methods by label, from one, several or a mapping; a callable without a label is called by its name."""
+    if not isinstance(methods, Mapping):
+        methods = [methods] if callable(methods) or isinstance(methods, str) else methods
+        names = (m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__) for m in methods)
+        methods = {getattr(m, "name", name): m for m, name in zip(methods, names, strict=True)}
+    return {name: Asked(name, method) for name, method in methods.items()}
+
+
+def plain(values):
+    """Numbers of a table's column; where it is masked, NaN."""
+    return np.ma.filled(np.ma.asarray(values, float), np.nan)
+
+
+def compared(fluxes, zeropoint, true=np.nan, errors=np.nan):
+    """Fluxes as magnitudes with their errors, and how far they are from the true ones: a text for each."""
+    texts = []
+    for flux, light, error in np.broadcast(*map(plain, (np.atleast_1d(fluxes), true, errors))):
+        text = "not measured"
+        if 0 < flux < np.inf:
+            within = f" ± {2.5 / np.log(10) * error / flux:.2f}" if 0 <= error < np.inf else ""
+            text = f"{zeropoint - 2.5 * np.log10(flux):.2f}{within} mag"
+        if 0 < flux < np.inf and light > 0:
+            off, percent = round(-2.5 * np.log10(flux / light), 2) + 0.0, 100 * (flux / light - 1)
+            verdict = "right within 2 %" if abs(percent) < 2 else f"{percent:+.0f} % light"
+            verdict = f"{flux / light:.3g} × the light" if percent >= 1000 else verdict
+            text += f", Δmag = {off:+.2f} ({verdict})".replace("-", "−")
+        texts.append(text)
+    return texts
+
+
+def guessed(text, zeropoint, true):
+    """What a reader's guess of a magnitude is worth, in words."""
+    try:
+        mag = float(text.replace(",", "."))
+    except ValueError:
+        mag = np.nan
+    if 5 <= mag <= 35:
+        return compared(10 ** (-0.4 * (mag - zeropoint)), zeropoint, true)[0]
+    return f"{text[:12]} is no magnitude: write a number such as 21.5" if text.strip() else "–"
+
+
+def as_html(heads, rows):
+    """A table: a name, then a text for each galaxy in a row; `heads` stand above the galaxies."""
+    lines = [f'<th scope="col" {_CELL}>{html.escape(head)}</th>' for head in ("", *heads)]
+    for name, texts in rows:
+        cells = "".join(f"<td {_CELL}>{html.escape(text)}</td>" for text in texts)
+        lines.append(f'</tr><tr><th scope="row" {_CELL}>{html.escape(name)}</th>{cells}')
+    return f"<table><tr>{''.join(lines)}</tr></table>"

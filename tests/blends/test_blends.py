@@ -1,0 +1,450 @@
+"""Blends: the drawing of recipes, the pixels rendered from them, and where both come to rest."""
+
+import itertools
+import os
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+import blendkit as bk
+from blendkit.blends import recipe, rendering
+
+RECIPE = ("id", "dx", "dy", "dmag", "orient")
+TWO = [[10, 11], [11, 12]]
+STRAIGHT = (0, 2, 5, 7)  # no quarter turns: what a stamp that is no square allows
+
+
+def moved(stamp, orient, dy=0, dx=0):
+    """Reference: each pixel's offset from the centre pixel turned, then shifted; zero where none comes to lie."""
+    ny, nx = stamp.shape
+    y, x = (i.ravel() for i in np.indices(stamp.shape))
+    v, u = y - ny // 2, x - nx // 2
+    if orient >= 4:
+        v, u = u, v
+    for _ in range(orient % 4):  # a quarter turn counter-clockwise as the array is printed: right goes up
+        v, u = -u, v
+    to_y, to_x = v + ny // 2 + dy, u + nx // 2 + dx
+    on = (to_y >= 0) & (to_y < ny) & (to_x >= 0) & (to_x < nx)
+    out = np.zeros_like(stamp)
+    out[to_y[on], to_x[on]] = stamp[y[on], x[on]]
+    return out
+
+
+def reference(sample, row, stack):
+    """The galaxies of one row as they lie on the frame, (ny, nx, k), zero where nothing does."""
+    places = zip(sample.index(row["id"]), row["orient"], row["dy"], row["dx"], strict=True)
+    return np.stack([moved(stack[i], *place) for i, *place in places], axis=-1)
+
+
+def robust_sigma(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+@pytest.fixture(scope="module")
+def sample(make_sample):
+    return make_sample(12)
+
+
+@pytest.fixture(scope="module")
+def blends(sample):
+    return bk.draw_blends(sample, 40, seed=5, dmag=0.3)
+
+
+@pytest.fixture(scope="module")
+def many(synthetic_clean):
+    return bk.draw_blends(synthetic_clean, 4000, seed=1, max_dmag=1.5, separation=(0.7, 3.0))
+
+
+@pytest.fixture(scope="module")
+def crowd(sample):
+    """Empty sky, lone galaxies, pairs, groups of up to five."""
+    return bk.draw_blends(sample, 200, seed=3, members=(0, 5))
+
+
+class TestRender:
+    @settings(max_examples=100)
+    @given(data=st.data(), seed=st.integers(0, 1000), k=st.integers(1, 3))
+    def test_every_shift_and_turn_of_any_number(self, noise_sample, data, seed, k):
+        """About the centre pixel, odd sides or even, and nothing wraps round."""
+        ny = data.draw(st.integers(7, 14), "ny")
+        nx = ny if data.draw(st.booleans(), "square") else data.draw(st.integers(7, 14), "nx")
+        turns = st.sampled_from(range(8) if ny == nx else STRAIGHT)
+        values = {"dx": st.integers(1 - nx, nx - 1), "dy": st.integers(1 - ny, ny - 1), "orient": turns}
+        dx, dy, orient = ([data.draw(value, name) for _ in range(k)] for name, value in values.items())
+        sample = noise_sample((ny, nx), seed)
+        blend = bk.make_blends(sample, [10, 12, 11][:k], dx, dy, orient=orient)
+        images, masks, fluxes = bk.render(sample, blend, fill="zero")
+        expected = reference(sample, blend[0], sample.images)
+        assert images[0] == pytest.approx(expected.sum(-1), rel=0, abs=1e-5 if k == 3 else 0)  # rounded twice
+        assert (masks[0] == reference(sample, blend[0], sample.own_masks().astype("u1")).astype(bool)).all()
+        assert fluxes[0].tolist() == np.float32(sample.catalog["flux_auto"][[0, 2, 1][:k]]).tolist()
+        assert (images.dtype, masks.dtype, fluxes.dtype) == (np.float32, bool, np.float32)
+        assert (images.shape, masks.shape, fluxes.shape) == ((1, ny, nx), (1, ny, nx, k), (1, k))
+
+    @settings(max_examples=40)
+    @given(
+        dy=st.integers(-12, 12), dx=st.integers(-12, 12),
+        turns=st.tuples(st.integers(0, 7), st.integers(0, 7)), size=st.sampled_from((13, 14)),
+    )  # fmt: skip
+    def test_fills_differ_only_where_nothing_lies(self, noise_sample, dy, dx, turns, size):
+        sample = noise_sample((size, size))
+        blend = bk.make_blends(sample, [11, 10], dx, dy, orient=turns)
+        on = reference(sample, blend[0], np.ones_like(sample.images)) == 1
+        zero, sky = (bk.render_parts(sample, blend, fill=fill)[0] for fill in ("zero", "sky"))
+        stamps = np.moveaxis(sample.sky[recipe.sky_rows(blend["id"], len(sample.sky))[0]], 0, -1)
+        assert (zero == sky)[on].all()
+        assert (zero[~on] == 0).all()
+        assert (sky == stamps)[~on].all()
+        assert (bk.render(sample, blend)[0][0] == sky.sum(-1)).all()
+
+    @pytest.mark.parametrize("members", [2, 4])
+    def test_flux_is_conserved(self, make_sample, members):
+        """A galaxy that stays on the frame, whatever its place and orientation, keeps its light."""
+        sample = make_sample(6, sky=0.0)
+        blends = bk.draw_blends(sample, 60, seed=2, separation=(0.5, 4.0), members=members)
+        images, _, fluxes = bk.render(sample, blends, fill="zero")
+        assert images.sum((1, 2), dtype=float) == pytest.approx(fluxes.sum(1), rel=1e-4)
+
+    def test_masks_overlap_and_leave_neighbours_out(self, make_sample):
+        sample = make_sample(2, sigma=4.0, neighbours=[(0, 26, 50.0)])
+        masks = bk.render(sample, bk.make_blends(sample, [[10, 11]] * 2, [6, 31], 0))[1]
+        assert (masks[0, ..., 0] == (sample.segmaps[0] == 1)).all()
+        assert masks[0].all(-1).any(), "where they overlap both are true"
+        assert not masks[1].all(-1).any()
+
+    def test_without_masks_and_of_no_rows(self, sample, blends):
+        images, masks, fluxes = bk.render(sample, blends, masks=False)
+        assert masks is None
+        for got, want in zip((images, fluxes), bk.render(sample, blends)[::2], strict=True):
+            assert (got == want).all()
+        assert [array.shape for array in bk.render(sample, blends[:0])] == [(0, 64, 64), (0, 64, 64, 2), (0, 2)]
+
+    def test_the_sample_is_untouched(self, make_sample):
+        sample, same = make_sample(4), make_sample(4)
+        bk.render(sample, bk.draw_blends(sample, 20, dmag=1.0))[0][:] += 1
+        for name in ("images", "segmaps", "sky"):
+            assert (getattr(sample, name) == getattr(same, name)).all()
+
+    @pytest.mark.parametrize("fill", ["sky", "zero"])
+    def test_same_row_same_pixels(self, sample, crowd, fill, tmp_path):
+        """In whichever slice a row stands, after a detour over a file, of a sample without the other galaxies."""
+        images, masks, _ = bk.render(sample, crowd, fill=fill)
+        crowd.write(tmp_path / "blends.ecsv")
+        assert os.path.getsize(tmp_path / "blends.ecsv") < 1e6
+        rows = np.random.default_rng(0).permutation(len(crowd))[:40]
+        again = bk.render(sample, Table.read(tmp_path / "blends.ecsv")[rows], fill=fill)
+        assert (again[0] == images[rows]).all()
+        assert (again[1] == masks[rows]).all()
+        row = np.flatnonzero((crowd["id"] != -1).sum(axis=1) == 3)[:1]
+        smaller = sample[np.isin(sample.catalog["id"], crowd["id"][row])]
+        assert (bk.render(smaller, crowd[row], fill=fill)[0] == images[row]).all()
+
+
+class TestMembers:
+    def test_every_number_is_drawn_alike_and_nobody_twice(self, make_sample):
+        blends = bk.draw_blends(make_sample(12), 3000, members=(0, 3))
+        assert np.bincount((blends["id"] != -1).sum(1), minlength=4) / 3000 == pytest.approx(0.25, abs=0.03)
+        for ids in np.asarray(blends["id"]):
+            assert len(set(ids[ids != -1])) == (ids != -1).sum()
+
+    def test_an_empty_place(self, sample, crowd):
+        empty = crowd["id"] == -1
+        images, masks, fluxes = bk.render(sample, crowd)
+        for values in (fluxes, *(crowd[name] for name in ("flux", "mag", "r_eff", "inside"))):
+            assert (np.isnan(values) == empty).all()
+        for pixels in (masks, bk.render_parts(sample, crowd)):
+            assert not np.moveaxis(pixels, -1, 1)[empty].any()
+        assert np.isfinite(images).all()
+        assert (np.isnan(crowd["distance"]) == ((crowd["id"] != -1).sum(1) < 2)).all()
+
+    def test_a_lone_galaxy_is_its_stamp_and_nobody_a_stamp_of_sky(self, sample, crowd):
+        blends = bk.draw_blends(sample, 20, members=1, turns=False)
+        assert (bk.render(sample, blends)[0] == sample.images[sample.index(blends["id"][:, 0])]).all()
+        nobody = bk.render(sample, crowd)[0][(crowd["id"] == -1).all(1)]
+        assert len(nobody)
+        assert all((image == sample.sky).all((1, 2)).any() for image in nobody)
+
+    def test_the_nearest_companion(self, sample):
+        blend = bk.make_blends(sample, [10, 11, 12], [2, 20, -1], [0, 0, 0])[0]
+        assert blend["distance"] == 3
+        assert blend["delta_mag"] == pytest.approx(blend["mag"][0] - blend["mag"][2])
+
+    def test_pairs_do_not_depend_on_it(self, sample):
+        """The same seed draws the same pairs, members given or not."""
+        one, other = bk.draw_blends(sample, 50, seed=4), bk.draw_blends(sample, 50, seed=4, members=(2, 2))
+        assert all((one[name] == other[name]).all() for name in RECIPE)
+
+
+class TestMakeBlends:
+    @pytest.mark.parametrize(
+        ("ids", "dx", "expected"),
+        [
+            ([10, 11], 5, [[0, 5]]), ([10, 11], [1, 5], [[1, 5]]), ([10, 11, -1], 5, [[0, 5, 0]]), ([10], 0, [[0]]),
+            (TWO, 5, [[0, 5], [0, 5]]), (TWO, [5, 6], [[0, 5], [0, 6]]), (TWO, [[1, 5], [2, 6]], [[1, 5], [2, 6]]),
+        ],
+    )  # fmt: skip
+    def test_what_a_shift_belongs_to(self, sample, ids, dx, expected):
+        assert bk.make_blends(sample, ids, dx, 0)["dx"].tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("ids", [10, 99]), ("dx", 64), ("dx", 1.5), ("dx", np.nan), ("dx", [1, 2, 3]), ("orient", 8),
+         ("dmag", np.inf)],
+    )  # fmt: skip
+    def test_what_makes_no_sense(self, sample, name, value):
+        with pytest.raises(ValueError, match=r"\.$"):
+            bk.make_blends(sample, **({"ids": [10, 11], "dx": 0, "dy": 0} | {name: value}))
+
+    def test_columns_include_dmag(self, make_sample):
+        sample = make_sample(2)
+        blend = bk.make_blends(sample, [10, 11], 3, 4, 1.5)[0]
+        mag, flux = sample.catalog["mag"], sample.catalog["flux_auto"]
+        assert blend["mag"] == pytest.approx([mag[0], mag[1] + 1.5])
+        assert blend["flux"] == pytest.approx([flux[0], flux[1] * 10**-0.6])
+        assert (blend["delta_mag"], blend["distance"]) == (pytest.approx(mag[0] - mag[1] - 1.5), 5)
+
+    @settings(max_examples=40)
+    @given(
+        dy=st.integers(-24, 24), dx=st.integers(-24, 24), orient=st.integers(0, 7), size=st.sampled_from((25, 26)),
+        seed=st.integers(0, 20),
+    )  # fmt: skip
+    def test_inside_by_brute_force(self, noise_sample, dy, dx, orient, size, seed):
+        sample = noise_sample((size, size), seed)
+        inside = bk.make_blends(sample, [11, 12], dx, dy, 1.0, orient)["inside"][0, 1]
+        light = np.where(sample.own_masks()[2], sample.images[2], 0).clip(min=0)
+        assert inside == pytest.approx(moved(light, orient, dy, dx).sum(dtype=float) / light.sum(dtype=float), abs=1e-6)
+
+    def test_before_cleaning_fluxes_come_from_magnitudes(self, hst):
+        with pytest.warns(UserWarning, match="run bk.clean first"):
+            blends = bk.draw_blends(hst, 5)
+        assert blends["flux"] == pytest.approx(10 ** (-0.4 * (np.asarray(blends["mag"]) - 25.96)))
+
+
+class TestDmag:
+    def test_the_companion_is_scaled_with_its_noise(self, make_sample):
+        sample, dmag = make_sample(2), np.array([0.0, 1.0, -0.75, 2.5])
+        blends = bk.make_blends(sample, [[10, 11]] * 4, 9, 3, dmag, [[2, 5]] * 4)
+        images, _, fluxes = bk.render(sample, blends, fill="zero")
+        parts = bk.render_parts(sample, blends, fill="zero")
+        scale = np.stack([np.ones(4), 10 ** (-0.4 * dmag)], axis=1)
+        assert (parts == reference(sample, blends[0], sample.images) * scale.astype("f4")[:, None, None]).all()
+        assert (images == parts.sum(-1)).all()
+        assert fluxes == pytest.approx(scale * sample.catalog["flux_auto"])
+
+    def test_the_fill_is_scaled_too(self, make_sample):
+        """The companion's stamp is one piece of sky: a step between stamp and fill would give its edge away."""
+        sample = make_sample(2)
+        blends = bk.make_blends(sample, [[10, 11]] * 2, 20, 0, [0.0, 2.5])
+        plain, faint = bk.render_parts(sample, blends)[..., 1]
+        assert faint == pytest.approx(np.float32(0.1) * plain)
+
+
+class TestSky:
+    @pytest.mark.parametrize("which", ["gaussians", "hst", "synthetic"])
+    def test_the_fill_has_the_skys_sigma(self, request, make_sample, which):
+        sample = make_sample(20, (96, 96)) if which == "gaussians" else request.getfixturevalue(f"{which}_clean")[:40]
+        ids = np.asarray(sample.catalog["id"])
+        half = sample.images.shape[2] // 2 - 1
+        blends = bk.make_blends(sample, np.stack([ids, np.roll(ids, 1)], 1), half, 0)
+        filled, zero = (bk.render_parts(sample, blends, fill=fill)[:, :, :half, 1] for fill in ("sky", "zero"))
+        far = [ndimage.distance_transform_edt(segmap == 0) > 8 for segmap in sample.segmaps]
+        sky = sample.images[np.array(far)]
+        assert (zero == 0).all()
+        assert robust_sigma(filled) == pytest.approx(robust_sigma(sky), rel=0.05)
+        assert np.median(filled) == pytest.approx(np.median(sky), abs=0.1 * float(robust_sigma(sky)))
+        assert np.mean(np.abs(filled) > 6 * robust_sigma(sky)) < 1e-3, "no galaxy is in the sky"
+
+    def test_each_galaxy_has_its_own(self, sample, blends):
+        rows = recipe.sky_rows(blends["id"], len(sample.sky))
+        assert (rows[:, 0] != rows[:, 1]).all()
+        assert len(np.unique(rows[:, 1])) > 10
+        assert len(np.unique(recipe.sky_rows([[64 * i, 64 * (101 - i)] for i in range(1, 101)], 16)[:, 1])) > 10
+
+
+class TestTheRightSample:
+    """Blends know their galaxies: other pixels, another zeropoint or another sky are refused, not rendered."""
+
+    @pytest.mark.parametrize("what", ["pixels", "labels", "flux", "zeropoint", "sky", "absent"])
+    def test_another_one_is_refused(self, make_sample, what):
+        sample, other = make_sample(4), make_sample(4)
+        blends = bk.make_blends(sample, [10, 11], 3, 1)
+        other.images[1, 3, 3] += what == "pixels"
+        other.segmaps[1, 3, 3] += 9 * (what == "labels")
+        other.catalog["flux_auto"][1] *= 1.01 if what == "flux" else 1
+        zeropoint = 24.0 if what == "zeropoint" else sample.zeropoint
+        other = replace(other, sky_stamps=sample.sky + (what == "sky"), zeropoint=zeropoint)
+        other = other[[0, 2, 3]] if what == "absent" else other
+        with pytest.raises(ValueError, match="sample"):
+            bk.render(other, blends)
+        if what == "sky":
+            bk.render(other, blends, fill="zero")
+
+    def test_galaxies_that_are_not_used_may_differ(self, make_sample):
+        sample = make_sample(4)
+        blends = bk.make_blends(sample, [10, 11], 3, 1)
+        other = replace(sample, images=sample.images + (np.arange(4) == 3)[:, None, None], sky_stamps=sample.sky)
+        assert (bk.render(other, blends)[0] == bk.render(sample, blends)[0]).all()
+
+    def test_tables_that_cannot_be_rendered(self, sample, blends):
+        masked = Table(blends[:5], masked=True)
+        assert (bk.render(sample, masked)[0] == bk.render(sample, blends[:5])[0]).all()
+        masked["dx"].mask[2] = True
+        half = blends[:5].copy()
+        half["dx"] = half["dx"] + 0.5
+        for table in (masked, half, blends[0], blends["id", "dx"]):
+            with pytest.raises(ValueError, match=r"\.$"):
+                bk.render(sample, table)
+        with pytest.raises(ValueError, match="fill"):
+            bk.render(sample, blends, fill="mean")
+
+
+class TestDraw:
+    def test_rules(self, many):
+        assert np.abs(many["delta_mag"]).max() < 1.5
+        assert np.abs([many["dx"], many["dy"]]).max() <= 63
+        assert not np.any([many["dx"][:, 0], many["dy"][:, 0], many["dmag"][:, 1]])
+        assert np.allclose(many["distance"], np.hypot(many["dx"][:, 1], many["dy"][:, 1]))
+
+    def test_separation(self, many):
+        larger = many["r_eff"].max(axis=1)
+        assert (many["distance"] >= 0.7 * larger - np.sqrt(0.5)).all()
+        assert (many["distance"] <= 3.0 * larger + np.sqrt(0.5)).all()
+        ratio = (many["distance"] / larger)[larger < 20]  # the frame cuts off none of their shifts
+        assert np.histogram(ratio, np.linspace(0.7, 3.0, 6))[0] / len(ratio) == pytest.approx(0.2, abs=0.035)
+        angle = np.arctan2(many["dy"], many["dx"])[larger > 5, 1]
+        assert np.histogram(angle, np.linspace(-np.pi, np.pi, 5))[0] / len(angle) == pytest.approx(0.25, abs=0.035)
+
+    def test_orientations(self, many, synthetic_clean, make_sample):
+        for turns in np.asarray(many["orient"]).T:
+            assert np.bincount(turns, minlength=8) / len(many) == pytest.approx(1 / 8, abs=0.025)
+        assert abs(np.corrcoef(np.asarray(many["orient"]).T)[0, 1]) < 0.05
+        assert not bk.draw_blends(synthetic_clean, 50, turns=False)["orient"].any()
+        oblong = make_sample(6, shape=(40, 62))
+        blends = bk.draw_blends(oblong, 60, seed=1)
+        assert set(blends["orient"].ravel()) == {0, 2, 5, 7}
+        assert bk.render(oblong, blends)[0].shape == (60, 40, 62)
+
+    def test_every_allowed_pair_is_drawn_alike(self, make_sample):
+        sample = make_sample(5, mags=[20.0, 20.5, 21.0, 21.2, 23.0])
+        with pytest.warns(UserWarning, match="1 of 5"):
+            blends = bk.draw_blends(sample, 6000, max_dmag=1.05)
+        pairs, counts = np.unique(blends["id"], axis=0, return_counts=True)
+        mags = dict(zip(sample.catalog["id"], sample.catalog["mag"], strict=True))
+        allowed = {(i, j) for i, j in itertools.permutations(mags, 2) if abs(mags[i] - mags[j]) < 1.05}
+        assert set(map(tuple, pairs.tolist())) == allowed
+        for central in (10, 11, 12, 13):
+            these = counts[pairs[:, 0] == central]
+            assert these.sum() / 6000 == pytest.approx(0.25, abs=0.025)
+            assert these / these.sum() == pytest.approx(1 / len(these), abs=0.05)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("dmag", [1.0, -2.0, 3.5])
+    def test_dmag_counts_in_the_rules(self, make_sample, dmag):
+        blends = bk.draw_blends(make_sample(12), 300, dmag=dmag, max_dmag=2.0)
+        assert (blends["dmag"][:, 1] == dmag).all()
+        assert np.abs(blends["delta_mag"]).max() < 2
+
+    def test_seed(self, synthetic_clean):
+        one, again, other = (bk.draw_blends(synthetic_clean, 100, seed=s) for s in (7, 7, 8))
+        assert all((one[name] == again[name]).all() for name in RECIPE)
+        assert one.meta == again.meta
+        assert (one["dx"] != other["dx"]).any()
+        np.random.seed(0)  # noqa: NPY002  global state plays no part
+        given = bk.draw_blends(synthetic_clean, 100, seed=np.random.default_rng(7))
+        assert (given["dx"] == bk.draw_blends(synthetic_clean, 100, seed=np.random.default_rng(7))["dx"]).all()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"n": 0}, {"max_dmag": 0}, {"max_dmag": np.nan}, {"separation": (3, 1)}, {"separation": (100, 101)},
+         {"members": -1}, {"members": (3, 1)}, {"members": 13}],
+        ids=str,
+    )  # fmt: skip
+    def test_what_makes_no_sense(self, sample, arguments):
+        with pytest.raises(ValueError, match=r"\.$"):
+            bk.draw_blends(sample, **({"n": 5} | arguments))
+
+    def test_no_pair_at_all(self, make_sample):
+        for sample in (make_sample(3, mags=[18, 21, 24]), make_sample(2, mags=[20.0, 22.0]), make_sample(3)[[0]]):
+            with pytest.raises(ValueError, match="raise max_dmag"):
+                bk.draw_blends(sample, 5, max_dmag=2.0)
+
+    def test_far_companions_stay_on_the_frame(self, make_sample):
+        blends = bk.draw_blends(make_sample(4, (40, 50), sigma=8.0), 500, separation=(1.0, 6.0), turns=False)
+        assert (np.abs(blends["dy"]).max(), np.abs(blends["dx"]).max()) == (19, 24)
+
+
+class TestSplit:
+    @pytest.mark.parametrize("shares", [(0.6, 0.2, 0.2), (0.5, 0.5), (1.0,)])
+    @pytest.mark.parametrize("n", [10, 37])
+    def test_disjoint_and_complete(self, make_sample, n, shares):
+        sample = make_sample(n, (20, 20), sigma=0.7)
+        sides = bk.split(sample, shares, seed=n)
+        ids = [set(side.catalog["id"]) for side in sides]
+        assert sum(map(len, ids)) == n
+        assert set().union(*ids) == set(sample.catalog["id"])
+        for side, share in zip(sides, shares, strict=True):
+            assert abs(len(side) - share * n) <= 1
+            assert side.sky is sample.sky
+
+    def test_seed(self, synthetic_clean):
+        one, again, other = (bk.split(synthetic_clean, seed=s) for s in (3, 3, 4))
+        assert all((a.catalog["id"] == b.catalog["id"]).all() for a, b in zip(one, again, strict=True))
+        assert set(one[2].catalog["id"]) != set(other[2].catalog["id"])
+        rows = synthetic_clean.index(one[2].catalog["id"])
+        assert rows.min() < 30 < len(synthetic_clean) - 30 < rows.max(), "a draw, not a cut"
+
+    @pytest.mark.parametrize("shares", [(0.6, 0.2), (0.6, 0.6, -0.2), (1.0, 0.0), (), (np.nan, 1.0), (60, 20, 20)])
+    def test_shares_that_are_none(self, sample, shares):
+        with pytest.raises(ValueError, match="shares"):
+            bk.split(sample, shares)
+        with pytest.raises(ValueError, match="larger sample"):
+            bk.split(sample[:2])
+
+
+class TestExport:
+    def test_contents_are_renders(self, sample, tmp_path):
+        blends = bk.draw_blends(sample, 300, seed=5, dmag=0.3)
+        folder = bk.export(sample, blends, tmp_path / "a" / "b", fill="zero")
+        names = [f"test_{name}" for name in ("blends.npy", "gg_masks.npy", "flux.npy")]
+        assert sorted(os.listdir(folder)) == sorted([*names, "test_catalogue.csv"])
+        written = [np.load(folder / name) for name in names]
+        assert [array.dtype for array in written] == ["f4", "u1", "f4"]
+        for array, expected in zip(written, bk.render(sample, blends, fill="zero"), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+    def test_the_catalogue_is_the_originals(self, sample, blends, tmp_path):
+        folder = bk.export(sample, blends, tmp_path, prefix="train")
+        table = Table.read(folder / "train_catalogue.csv", format="ascii.csv")
+        galaxy = [f"{g}_{c}" for g in ("g1", "g2") for c in ("id", "mag", "rad", "z", "type")]
+        assert table.colnames == ["id", "distance", "shift_x", "shift_y", *galaxy]
+        assert (table["shift_x"] == blends["dy"][:, 1]).all(), "the original shifts along rows first"
+        assert (table["shift_y"] == blends["dx"][:, 1]).all()
+        for j, g in enumerate(("g1", "g2")):
+            assert (table[f"{g}_id"] == blends["id"][:, j]).all()
+            assert (table[f"{g}_type"] == blends["morphology"][:, j]).all()
+            for theirs, ours in (("mag", "mag"), ("rad", "r_eff")):
+                np.testing.assert_allclose(table[f"{g}_{theirs}"], blends[ours][:, j], atol=1e-6)
+
+    def test_memory_is_constant(self, make_sample, tmp_path):
+        sample, peaks = make_sample(4), []
+        for n in (500, 1500):
+            blends = bk.draw_blends(sample, n)
+            tracemalloc.start()
+            bk.export(sample, blends, tmp_path)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < peaks[0] + 2e6, "1,500 blends take no more than 500; all pixels would be 37 MB"
+
+    def test_a_failure_leaves_the_older_files_and_nothing_else(self, sample, blends, tmp_path, monkeypatch):
+        bk.export(sample, blends, tmp_path)
+        before = {f: (tmp_path / f).read_bytes() for f in os.listdir(tmp_path)}
+        monkeypatch.setattr(rendering, "place_segment", lambda *a: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bk.export(sample, blends[:10], tmp_path)
+        assert {f: (tmp_path / f).read_bytes() for f in os.listdir(tmp_path)} == before

@@ -1,0 +1,67 @@
+"""The other widgets in JupyterLab."""
+
+import numpy as np
+
+from .lab import picture, still
+
+POINTS = """
+(plot) => {
+    const { xaxis, yaxis } = plot._fullLayout;
+    const { x, y } = plot._fullData[0];
+    const place = (axis, value) => axis._offset + axis.l2p(value);
+    return Array.from(x, (value, i) => [place(xaxis, value), place(yaxis, y[i])]);
+}
+"""
+
+
+def test_a_click_on_a_point_shows_its_blend(notebook):
+    tab, seen = notebook[0].page, set()
+    plot = tab.locator(".js-plotly-plot")
+    output = tab.locator(".jp-OutputArea-output", has=plot)
+    points = np.array(plot.evaluate(POINTS), float)
+    measured = points[np.isfinite(points).all(axis=1)]
+    lonely = [i for i, point in enumerate(points) if (np.abs(measured - point).sum(axis=1) < 20).sum() == 1]
+    for row in lonely[:3]:
+        box = still(plot)  # the lines of text above it may have become more
+        x, y = box["x"] + points[row, 0], box["y"] + points[row, 1]
+        tab.mouse.move(x - 3, y)
+        tab.mouse.move(x, y)
+        tab.wait_for_selector(f".hoverlayer >> text=row {row}")  # plotly clicks on what it hovers over
+        tab.mouse.click(x, y)
+        output.locator(f"[role=status] >> text=Row {row},").wait_for()
+        seen.add(picture(output.locator("canvas[data-panel=blend]")))
+    assert len(seen) == 3
+    pictures = output.locator(".bk-stamps").bounding_box()
+    assert abs(pictures["y"] - box["y"]) < 120, "the pictures stand beside the plot, not below it"
+
+
+def test_a_training_is_watched(notebook):
+    curve = notebook[0].page.locator(".bk-curve")
+    status, (loss, error) = curve.locator("[role=status]"), curve.locator("canvas").all()
+    still(loss)
+    for word in ("blend2flux · epoch 4: loss", "flux error", "trained"):
+        assert word in status.inner_text()
+    assert "4 epochs" in loss.get_attribute("aria-label")
+    drawn = picture(loss)
+    for _ in range(3):
+        loss.press("ArrowLeft")
+    assert "epoch 2: loss" in status.inner_text()
+    assert picture(loss) != drawn
+    still(error)
+    error.hover(position={"x": 60, "y": 50})
+    assert "epoch 1: loss" in status.inner_text()
+
+
+def test_stamps_are_judged_by_keys(notebook):
+    tab = notebook[0].page
+    box, cells = tab.locator(".bk-keys-box"), tab.locator(".jp-Cell").count()
+    canvas = box.locator("canvas").first
+    still(canvas)
+    before = picture(canvas)
+    canvas.click()
+    for key, said in (("r", "2 of 24, 1 decided"), ("ArrowRight", "3 of 24"), ("a", "4 of 24, 2 decided")):
+        tab.keyboard.press(key)
+        box.get_by_text(said).wait_for()
+        assert picture(canvas) != before
+    assert tab.locator(".jp-Cell").count() == cells
+    assert tab.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0

@@ -1,0 +1,244 @@
+"""The CANDELS download, whole, against a server on this machine that plays the Zenodo record."""
+
+import builtins
+import errno
+import hashlib
+import io
+import json
+import os
+import tarfile
+import threading
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pooch
+import pytest
+
+import blendkit as bk
+from blendkit.data import remote
+from blendkit.data.remote import CANDELS_ARCHIVE, CANDELS_FILES, DownloadError, data_folder, fetch, fetch_candels
+
+RECORD = f"/api/records/{remote.CANDELS_RECORD}"
+CONTENT = f"{RECORD}/files/{CANDELS_ARCHIVE}/content"
+
+
+@pytest.fixture(scope="module")
+def release(make_sample, tmp_path_factory):
+    """The three files of the release, with four galaxies."""
+    folder = make_sample(4).save(tmp_path_factory.mktemp("release"))
+    return {name: (folder / name).read_bytes() for name in CANDELS_FILES}
+
+
+def tar_gz(members):
+    """An archive of (name, content) pairs; content is bytes, or the type of a member and what it links to."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                info.size = len(content)
+            else:
+                info.type, info.linkname = content
+            tar.addfile(info, io.BytesIO(content) if info.size else None)
+    return buffer.getvalue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with the record and the archive; `faults` maps a path to a function that answers in its own way."""
+
+    def do_GET(self):
+        server = self.server
+        server.paths.append(self.path)
+        checksum = f"md5:{hashlib.md5(server.archive).hexdigest()}"
+        entry = {"key": CANDELS_ARCHIVE, "size": len(server.archive), "checksum": checksum}
+        record = {"files": [{"key": "README.md"}, entry | {"links": {"self": server.url + CONTENT}}]}
+        usual = {RECORD: json.dumps(record).encode(), CONTENT: server.archive}
+        server.faults.get(self.path, lambda handler: handler.answer(usual[self.path]))(self)
+
+    def answer(self, body, length=None):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length or len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def silent(handler, body=b""):
+    if body:
+        handler.answer(body, length=1000)
+    handler.server.closing.wait(10)
+
+
+def answer(body):
+    return lambda handler: handler.answer(body)
+
+
+FAULTS = [
+    *((path, lambda handler: handler.send_error(429), "answered 429") for path in (RECORD, CONTENT)),
+    *((path, silent, "not answer within 0.2 s") for path in (RECORD, CONTENT)),
+    (CONTENT, partial(silent, body=b"half of it"), "not answer within 0.2 s"),
+    *((RECORD, answer(body), CANDELS_ARCHIVE) for body in (b"<html>Log in</html>", b'{"files": []}', b"[1, 2]")),
+    (RECORD, answer(json.dumps({"files": [{"key": CANDELS_ARCHIVE}]}).encode()), CANDELS_ARCHIVE),
+    (CONTENT, lambda handler: handler.answer(handler.server.archive[:999], 5000), "broke before the whole file"),
+    (CONTENT, lambda handler: handler.answer(handler.server.archive[:999]), "corrupted"),
+]
+
+
+@pytest.fixture
+def zenodo(release, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path / "data"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads, server.url = True, f"http://127.0.0.1:{server.server_port}"
+    server.faults, server.paths, server.closing = {}, [], threading.Event()
+    server.archive = tar_gz([("data", (tarfile.DIRTYPE, "")), *release.items()])
+    monkeypatch.setattr(remote, "ZENODO", f"{server.url}/api")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.closing.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "data" / "candels"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def failure(call, *words):
+    """A call fails with one sentence that holds all `words`."""
+    with pytest.raises(DownloadError, match=r"^((?!\. )[^\n])*\.$") as caught:
+        call()
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def candels_failure(folder, *words):
+    """The download fails with a cure, and nothing is left behind."""
+    failure(fetch_candels, *words, "try again later", "load_sample('synthetic')", "doi.org/10.5281/zenodo.2604740")
+    assert [path for path in folder.parents[1].rglob("*") if path != folder.parent] == []
+
+
+class TestDownload:
+    @pytest.mark.parametrize("prefix", ["data/", "./", "", "a/b/"])
+    def test_good_archive(self, zenodo, folder, release, prefix, capsys):
+        """The whole path: from the record to a `Sample`."""
+        zenodo.archive = tar_gz([("LICENSE", b"free"), *((prefix + k, v) for k, v in release.items())])
+        folder.mkdir(parents=True)  # an empty folder is filled
+        sample = bk.load_sample("candels")
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), err.count("\r")) == ("", 1, 0)
+        assert (len(sample), sample.name) == (4, "CANDELS")
+        assert contents(folder) == release
+        assert list(folder.parent.iterdir()) == [folder]
+        (folder.parent / "as usual").touch()
+        modes = {path.stat().st_mode & 0o777 for path in (*folder.iterdir(), folder.parent / "as usual")}
+        assert len(modes) == 1, "readable for those who may read other files"
+        assert fetch_candels() == folder
+        assert zenodo.paths == [RECORD, CONTENT], "the second call needs no network"
+
+    def test_data_folder_of_a_checkout_and_of_an_installation(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("BLENDKIT_DATA", raising=False)
+        monkeypatch.setattr(remote, "CHECKOUT", tmp_path)
+        (tmp_path / "data").mkdir()
+        assert str(data_folder()) == str(pooch.os_cache("blendkit"))
+        (tmp_path / "pyproject.toml").touch()
+        assert data_folder() == tmp_path / "data"
+
+    def test_two_downloads_at_once(self, zenodo, folder, release):
+        both = threading.Barrier(2)
+        zenodo.faults[CONTENT] = lambda handler: (both.wait(timeout=5), handler.answer(zenodo.archive))
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda _: fetch_candels(), range(2))) == [folder, folder]
+        assert contents(folder) == release
+        assert list(folder.parent.iterdir()) == [folder]
+
+    def test_what_the_user_has_already_is_left_alone(self, zenodo, folder):
+        folder.parent.write_bytes(b"mine")
+        failure(fetch_candels, "load_sample('synthetic')")
+        assert folder.parent.read_bytes() == b"mine"
+        folder.parent.unlink()
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_bytes(b"mine")
+        failure(fetch_candels, str(folder), "not empty", "candels_seg.npy, candels_cat.csv", "move it away")
+        assert contents(folder) == {"notes.txt": b"mine"}
+
+    def test_no_network(self, zenodo, folder):
+        zenodo.shutdown()
+        zenodo.server_close()
+        candels_failure(folder, zenodo.url, "no connection", "online?")
+
+    @pytest.mark.parametrize(("path", "fault", "word"), FAULTS)
+    def test_what_a_server_does(self, zenodo, folder, monkeypatch, path, fault, word):
+        monkeypatch.setattr(remote, "TIMEOUT", 0.2)
+        zenodo.faults[path] = fault
+        candels_failure(folder, zenodo.url, word)
+
+    def test_archive_that_is_none(self, zenodo, folder, release):
+        some = [(k, v) for k, v in release.items() if k != "candels_seg.npy"]
+        twice = [*release.items(), ("old/candels_cat.csv", b"")]
+        for archive in (b"<html>not found</html>", zenodo.archive[:-2000], tar_gz(some), tar_gz(twice)):
+            zenodo.archive = archive
+            candels_failure(folder, f"cannot unpack {CANDELS_ARCHIVE}")
+
+    def test_nothing_is_written_outside_the_folder(self, zenodo, tmp_path, folder, release):
+        """Members that a naive extraction would write, or let others write, elsewhere."""
+        link = (tarfile.SYMTYPE, str(tmp_path))
+        names = ("../evil", "data/../../evil", str(tmp_path / "evil"), "..\\evil", "C:\\evil", "data/evil")
+        hostile = [("data", link), *((name, b"evil") for name in names), ("x/candels_img.npy", link)]
+        hostile += [("candels_cat.csv", (tarfile.LNKTYPE, "../../../etc/passwd"))]
+        hostile += [("candels_seg.npy", (tarfile.CHRTYPE, ""))]
+        zenodo.archive = tar_gz([*hostile, *release.items(), *hostile])
+        assert contents(fetch_candels()) == release
+        assert set(tmp_path.rglob("*")) == {folder.parent, folder, *folder.iterdir()}
+
+    @pytest.mark.parametrize("name", [CANDELS_ARCHIVE, "candels_img.npy", "candels_cat.csv"])
+    def test_full_disk_and_interruption(self, zenodo, folder, monkeypatch, release, name):
+        """Writing to one of the files fails after 100 bytes."""
+        usual, error = builtins.open, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        class Failing(io.FileIO):
+            def write(self, data):
+                super().write(data[:100])
+                raise error
+
+        def open_(file, mode="r", *args, **kwargs):
+            spoilt = "w" in mode and os.path.basename(file) == name
+            return Failing(file, "w") if spoilt else usual(file, mode, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(builtins, "open", open_)
+            candels_failure(folder, CANDELS_ARCHIVE, "the disk is full")
+            error = KeyboardInterrupt()
+            with pytest.raises(KeyboardInterrupt):
+                fetch_candels()
+        assert list(folder.parent.iterdir()) == []
+        assert contents(fetch_candels()) == release
+
+    def test_too_little_space_is_seen_beforehand(self, zenodo, folder, monkeypatch):
+        usage = namedtuple("usage", "total used free")(10**9, 0, 20)
+        monkeypatch.setattr(remote.shutil, "disk_usage", lambda path: usage)
+        candels_failure(folder, "0 MB free", str(folder.parent))
+
+    def test_fetch_one_file(self, zenodo, tmp_path):
+        body = b"weights" * 1000
+        zenodo.faults["/weights"] = answer(body)
+        zenodo.faults["/weightsx"] = lambda handler: handler.send_error(404)
+        url, sha256, path = f"{zenodo.url}/weights", hashlib.sha256(body).hexdigest(), tmp_path / "new" / "weights.bin"
+        assert fetch(url, "sha256:" + sha256.upper(), path) == path
+        fetch(url, sha256, path)
+        assert zenodo.paths == ["/weights"], "the second call needs no network"
+        path.write_bytes(b"older")
+        failure(partial(fetch, url, "0" * 64, path), url, "corrupted", f"download it by hand to {path}.")
+        failure(partial(fetch, url + "x", sha256, path, "try another"), url + "x", "answered 404", "; try another.")
+        assert contents(path.parent) == {"weights.bin": b"older"}, "replaced only by a verified one"
+        fetch(url, sha256, path)
+        assert contents(path.parent) == {"weights.bin": body}

@@ -1,0 +1,308 @@
+"""Samples: what is read, written, selected, joined and refused."""
+
+import os
+import re
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from numpy.testing import assert_array_equal
+
+import blendkit as bk
+from blendkit.data import load
+from blendkit.data.remote import CANDELS_FILES
+from blendkit.data.sample import MORPHOLOGIES, join
+
+IMAGES, SEGMAPS, CATALOG = CANDELS_FILES
+SKY, META = "candels_sky.npy", "candels_meta.json"
+RELEASE = ["ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype", "segval"]
+
+
+def refused(call, *named, error=ValueError):
+    """A call fails with one short sentence that names what it should, and offers a cure."""
+    with pytest.raises(error, match=r"\A[^\n]{,500}(: |expected)[^\n]*\.\Z") as caught:
+        call()
+    assert [name for name in named if str(name) not in str(caught.value)] == []
+    assert str(caught.value).isprintable()
+
+
+def assert_same(one, other):
+    """Two samples hold the same pixels, labels, sky and columns."""
+    assert (one.fingerprints, one.sky_fingerprint) == (other.fingerprints, other.sky_fingerprint)
+    assert set(one.catalog.colnames) == set(other.catalog.colnames)
+    for name in one.catalog.colnames:
+        assert one.catalog[name].dtype.kind == other.catalog[name].dtype.kind, name
+        assert_array_equal(one.catalog[name], other.catalog[name])
+    assert (one.zeropoint, one.pixel_scale, one.name) == (other.zeropoint, other.pixel_scale, other.name)
+
+
+def with_columns(sample, **columns):
+    catalog = sample.catalog.copy()
+    for name, values in columns.items():
+        catalog[name] = values
+    return replace(sample, catalog=catalog)
+
+
+class TestReading:
+    def test_the_real_folder(self, hst, hst_folder):
+        raw = Table.read(hst_folder / CATALOG, format="ascii.csv")
+        assert_array_equal(hst.images, np.load(hst_folder / IMAGES))
+        assert_array_equal(hst.segmaps, np.load(hst_folder / SEGMAPS))
+        assert (hst.zeropoint, hst.pixel_scale, hst.name) == (25.96, 0.06, "hst-sample")
+        for ours, theirs in (("id", "ID"), ("mag", "mag"), ("r_eff", "radius"), ("segval", "segval")):
+            assert_array_equal(hst.catalog[ours], raw[theirs])
+        assert set(hst.catalog["morphology"]) <= set(MORPHOLOGIES)
+        assert set(hst.catalog["field"]) == {"HST"}, "a bytes literal in the file"
+        assert np.isnan(hst.catalog["z"]).all()
+
+    @pytest.mark.parametrize(("z", "mag_err"), [("", ""), ("nan", 9), ("NaN", "")])
+    def test_files_of_other_habits(self, tmp_path, make_sample, z, mag_err):
+        """Empty fields in any spelling, big-endian numbers, Fortran order."""
+        sample = make_sample(2)
+        np.save(sample.save(tmp_path) / IMAGES, np.asfortranarray(sample.images.astype(">f4")))
+        rows = [f"{i},1,2,b'GDS       ',{20 + i},{mag_err},3,{z},disk,1" for i in range(2)]
+        (tmp_path / CATALOG).write_text("\n".join([",".join(RELEASE), *rows]) + "\n")
+        read = bk.load_sample(tmp_path)
+        assert np.isnan(read.catalog["z"]).all()
+        assert set(read.catalog["field"]) == {"GDS"}
+        assert_array_equal(read.images, sample.images)
+        assert read.images.dtype.isnative
+
+    def test_n_of_a_folder_are_drawn_with_the_seed(self, hst_folder, hst):
+        few, again, others = (bk.load_sample(hst_folder, n=20, seed=s) for s in (1, 1, 2))
+        assert len(few) == 20
+        assert list(few.catalog["id"]) == list(again.catalog["id"]) != list(others.catalog["id"])
+        assert_array_equal(few.sky, hst.sky, "the sky stays that of the whole sample")
+        assert len(bk.load_sample(hst_folder, n=1000)) == 96
+        for n in (0, -3, 2.5, "many"):
+            refused(lambda n=n: bk.load_sample(hst_folder, n=n), repr(n))
+
+
+class TestSaving:
+    def test_round_trip_bit_for_bit(self, tmp_path, make_sample):
+        words = {
+            "field": ["GDS", "", "a b", "UDS", "x"],
+            "note": ["", "odd, perhaps", '"so"', "", "x"],
+            "none": [""] * 5,
+        }
+        numbers = {"ra": [0.5] * 5, "dec": [-1e-9] * 5, "z": [0.1, np.nan, 0.3, 1 / 3, 5e-324], "count": np.arange(5)}
+        sample = replace(make_sample(5, (33, 40)), zeropoint=26.123456789012345, name='a "named" sample, ü')
+        mag = sample.catalog["mag"] + np.random.default_rng(1).normal(0, 1e-9, 5)
+        sample = with_columns(sample, **numbers, **words, mag=mag, truth_flux=[np.nan, 1.5, 2, np.nan, 1e-9])
+        assert_same(bk.load_sample(sample.save(tmp_path / "new" / "folder")), sample)
+
+    def test_layout_is_the_releases(self, tmp_path, hst, hst_folder):
+        folder = hst[:7].save(tmp_path)
+        table, raw = (Table.read(f / CATALOG, format="ascii.csv")[:7] for f in (folder, hst_folder))
+        assert table.colnames == RELEASE == raw.colnames
+        assert all((table[name] == raw[name]).all() for name in ("ID", "FIELD", "mag", "radius", "galtype", "segval"))
+        assert_array_equal(np.load(folder / IMAGES), hst.images[:7])
+        assert_array_equal(np.load(folder / SKY), hst.sky)
+        hst[:9].save(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == sorted([*CANDELS_FILES, SKY, META]), "nothing else is left"
+        assert len(bk.load_sample(tmp_path)) == 9
+
+    def test_an_interruption_leaves_what_was_there(self, tmp_path, make_sample, monkeypatch):
+        before = bk.load_sample(make_sample(2).save(tmp_path))
+        monkeypatch.setattr(Table, "write", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make_sample(3, seed=5).save(tmp_path)
+        assert_same(bk.load_sample(tmp_path), before)
+
+
+class TestSelecting:
+    MASK = (True, False, True, False, False, True)
+    ROWS = ((list(MASK), [0, 2, 5]), (np.array(MASK), [0, 2, 5]), (slice(None, None, -2), [5, 3, 1]), ([5, -2], [5, 4]))
+
+    @pytest.mark.parametrize(("rows", "expected"), [*ROWS, (np.int64(-2), [4])])
+    def test_rows(self, make_sample, rows, expected):
+        sample = make_sample(6)
+        expected = [10 + i for i in expected]
+        part = sample[rows]
+        assert list(part.catalog["id"]) == expected
+        assert_array_equal(part.images, sample.images[sample.index(expected)])
+        assert part.fingerprints == {i: sample.fingerprints[i] for i in expected}
+        assert part.sky is sample.sky, "the sky is the parent's"
+
+    @pytest.mark.parametrize("rows", [[], slice(0, 0), np.zeros(6, bool), [1, 2, 1]])
+    def test_no_galaxy_and_the_same_twice(self, make_sample, rows):
+        refused(lambda: make_sample(6)[rows])
+
+    def test_index_of_ids(self, make_sample):
+        sample = make_sample(6)[[3, 0, 5]]
+        assert sample.index([10, 15, 13, 10]).tolist() == [1, 2, 0, 1]
+        for unknown in (11, 9, 99, 10.5):
+            refused(lambda unknown=unknown: sample.index([10, unknown]), unknown)
+        large = with_columns(sample, id=np.array([2**53 + i for i in range(3)], np.uint64))
+        assert large.index([2**53 + 2, 2**53 + 1]).tolist() == [2, 1]
+
+    def test_a_changed_sample_is_a_new_one(self, make_sample):
+        sample = make_sample(4, neighbours=[(0, 20, 50.0)])
+        assert sample.reach.tolist() == [np.abs(np.argwhere(own) - 32).max() for own in sample.segmaps == 1]
+        with pytest.raises(FrozenInstanceError):
+            sample.images = sample.images + 1
+        changed = replace(sample, segmaps=np.ones_like(sample.segmaps), images=2 * sample.images)
+        assert changed.reach.max() == 32
+        assert not set(changed.fingerprints.values()) & set(sample.fingerprints.values())
+
+
+class TestJoining:
+    def test_the_parts_are_the_whole(self, make_sample):
+        whole = make_sample(8)
+        assert_same(join([whole[[1, 5, 2]], whole[[0, 3]]]), whole[[1, 5, 2, 0, 3]])
+        assert_same(join([whole]), whole)
+
+    def test_real_and_synthetic_galaxies(self, hst_clean):
+        made = bk.clean(bk.load_sample("synthetic", n=5, seed=1))
+        joined = join([hst_clean, made])
+        assert (len(joined), len(joined.sky)) == (len(hst_clean) + len(made), len(hst_clean.sky) + len(made.sky))
+        assert joined.name == f"{hst_clean.name} and {made.name}"
+        assert set(joined.catalog.colnames) == {*hst_clean.catalog.colnames, "truth_flux"}
+        assert np.isnan(joined.catalog["truth_flux"]).sum() == len(hst_clean), "who is simulated is still known"
+        assert joined.fingerprints == hst_clean.fingerprints | made.fingerprints
+        assert {f[0] for f in made.fingerprints.values()} == {"s"}, "of simulated galaxies"
+        assert all(re.fullmatch("[0-9a-f]{12}", f) for f in hst_clean.fingerprints.values())
+
+    def test_what_does_not_fit(self, make_sample):
+        one = make_sample(3)
+        other = with_columns(one, id=[20, 21, 22])
+        bare = other.catalog.copy()
+        bare.remove_column("flux_auto")
+        for wrong, named in (
+            (make_sample(3, (32, 32)), ("(64, 64)", "(32, 32)")),
+            (replace(other, pixel_scale=0.03), ("0.06", "0.03")),
+            (replace(other, zeropoint=26.0), ("25.96", "26.0")),
+            (replace(other, catalog=bare), ("flux_auto", "False")),
+            (one, ("more than once", "10, 11, 12")),
+        ):
+            refused(lambda wrong=wrong: join([one, wrong]), *named)
+        refused(lambda: join([]))
+
+
+WRONG = {  # part: a new value, or what is written where
+    "images of two dimensions": ({"images": lambda i: i[0]}, ["(64, 64)", "(n, ny, nx)"]),
+    "double precision": ({"images": lambda i: i.astype(float)}, ["float64", "float32", "astype"]),
+    "segmaps of int32": ({"segmaps": lambda s: s.astype("i4")}, ["int32", "uint8"]),
+    "fewer segmaps": ({"segmaps": lambda s: s[:3]}, ["4 images", "3 segmentation maps"]),
+    "fewer rows": ({"catalog": lambda c: c[:2]}, ["2 catalogue rows"]),
+    "other stamps than segmaps": ({"segmaps": lambda s: s[:, 1:].copy()}, ["(64, 64)", "(63, 64)"]),
+    "a NaN pixel": ({"images": ((2, 0, 5), np.nan)}, ["NaN", "12", "1 of 4"]),
+    "no object at the centre": ({"segmaps": ((3, 32, 32), 0)}, ["centre", "[32, 32]", "13"]),
+    "a radius of zero": ({"r_eff": (0, 0.0)}, ["radius", "10"]),
+    "a radius of NaN": ({"r_eff": (2, np.nan)}, ["radius", "12"]),
+    "an infinite magnitude": ({"mag": (3, np.inf)}, ["magnitude", "13"]),
+    "duplicate ids": ({"id": (3, 10)}, ["more than once", "10"]),
+    "an unknown type": ({"morphology": (2, "blob")}, ["morphology", "12", "sph, disk, sphd, irr"]),
+    "ids that are no integers": ({"catalog": lambda c: Table(dict(c) | {"id": [0.5, 1, 2, 3]})}, ["whole numbers"]),
+    "no mag column": ({"catalog": lambda c: c["id", "r_eff", "morphology", "segval"]}, ["lacks mag"]),
+    "no galaxy": ({part: lambda a: a[:0] for part in ("images", "segmaps", "catalog")}, ["empty"]),
+}
+
+
+FALSE_FILES = {
+    "npy that is empty": (SEGMAPS, lambda p: p.write_bytes(b"")),
+    "npy that was cut": (IMAGES, lambda p: p.write_bytes(p.read_bytes()[:5000])),
+    "npy with a spoilt header": (IMAGES, lambda p: p.write_bytes(p.read_bytes().replace(b"shape", b"sh{pe", 1))),
+    "npy of objects": (SEGMAPS, lambda p: np.save(p, np.array([{}, 1], object), allow_pickle=True)),
+    "npz under another name": (IMAGES, lambda p: np.savez(p.open("wb"), a=np.zeros(3), b=np.ones(2))),
+    "zip cut short": (IMAGES, lambda p: p.write_bytes(b"PK\x03\x04" + bytes(900))),
+    "csv that is binary": (CATALOG, lambda p: p.write_bytes(np.random.default_rng(0).bytes(5000))),
+    "csv with words for numbers": (CATALOG, lambda p: p.write_text(p.read_text().replace("20.0", "bright"))),
+    "csv with lines of other lengths": (CATALOG, lambda p: p.write_text("ID,mag\n1,20\n1,2,3,4\n")),
+    "csv with a column twice": (CATALOG, lambda p: p.write_text("ID,id,mag\n1,1,20\n")),
+    "json that is none": (META, lambda p: p.write_text("zeropoint 25.9")),
+    "json of another shape": (META, lambda p: p.write_text("[25.9]")),
+    "sky of other stamps": (SKY, lambda p: np.save(p, np.zeros((16, 63, 64), "f4"))),
+    "sky with NaN": (SKY, lambda p: np.save(p, np.full((16, 64, 64), np.nan, "f4"))),
+}
+
+
+class TestRefused:
+    @pytest.mark.parametrize("case", WRONG)
+    def test_what_is_wrong_is_named(self, make_sample, tmp_path, case):
+        """In memory, and in a folder."""
+        sample, (changes, named) = make_sample(4), WRONG[case]
+        sample.save(tmp_path)
+        parts = {"images": sample.images, "segmaps": sample.segmaps, "catalog": sample.catalog}
+        for name, change in changes.items():
+            if callable(change):
+                parts[name] = change(parts[name])
+            else:
+                (parts if name in parts else parts["catalog"])[name][change[0]] = change[1]
+        refused(lambda: bk.Sample(**parts), *named)
+        np.save(tmp_path / IMAGES, parts["images"])
+        np.save(tmp_path / SEGMAPS, parts["segmaps"])
+        parts["catalog"].rename_columns(["id", "r_eff", "morphology"], ["ID", "radius", "galtype"])
+        parts["catalog"].write(tmp_path / CATALOG, format="ascii.csv", overwrite=True)
+        refused(lambda: bk.load_sample(tmp_path))
+
+    def test_other_things_that_are_wrong(self, make_sample):
+        sample = make_sample(9)
+        refused(lambda: replace(sample, images=list(sample.images)), "list")
+        refused(lambda: replace(sample, catalog={"id": 1}), "catalogue")
+        refused(lambda: replace(sample, zeropoint="AB"), "zeropoint")
+        refused(lambda: replace(sample, images=np.inf * sample.images), "9 of 9 galaxies (ids 10, 11, 12, 13, 14, ...)")
+
+    @pytest.mark.parametrize("case", FALSE_FILES)
+    def test_a_false_file_is_named(self, tmp_path, make_sample, case):
+        name, write = FALSE_FILES[case]
+        write(make_sample(3).save(tmp_path) / name)
+        refused(lambda: bk.load_sample(tmp_path), name)
+
+    @pytest.mark.parametrize("absent", CANDELS_FILES)
+    def test_missing_files_and_folders(self, tmp_path, make_sample, absent):
+        nowhere, folder = tmp_path / "nowhere", make_sample(2).save(tmp_path / "here")
+        named = ("nowhere", "synthetic", "candels", *CANDELS_FILES)
+        refused(lambda: bk.load_sample(str(nowhere)), *named, error=FileNotFoundError)
+        (folder / absent).unlink()
+        refused(lambda: bk.load_sample(folder), absent, folder, error=FileNotFoundError)
+
+
+class TestSynthetic:
+    """The cache of simulated samples."""
+
+    @pytest.fixture
+    def data(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path / "data"))
+        return tmp_path / "data"
+
+    def test_the_second_load_reads_the_cache(self, data, synthetic, monkeypatch):
+        first = bk.load_sample("synthetic", n=3, seed=4)
+        made = load.simulate(3, 4)
+        assert first.fingerprints == made.fingerprints, "pixels and labels"
+        assert all((first.catalog[name] == made.catalog[name]).all() for name in made.catalog.colnames)
+        assert_array_equal(bk.load_sample("synthetic", n=5).images, synthetic.images[:5])
+        assert sorted(os.listdir(data)) == ["synthetic-v2-n3-seed4", "synthetic-v2-n5-seed0"]
+        (data / "synthetic-v2-n3-seed4" / IMAGES).write_bytes(b"damaged")
+        assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
+        monkeypatch.setattr(load, "simulate", lambda *a, **k: pytest.fail("simulated again"))
+        assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
+
+    def test_an_interruption_leaves_nothing(self, data, monkeypatch):
+        def interrupted(self, folder):
+            folder.mkdir()
+            (folder / IMAGES).write_bytes(b"half")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(bk.Sample, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bk.load_sample("synthetic", n=3, seed=4)
+        assert os.listdir(data) == []
+
+    def test_another_process_was_quicker(self, data, monkeypatch):
+        making = load.simulate
+
+        def slow(n, seed):
+            monkeypatch.setattr(load, "simulate", making)
+            return bk.load_sample("synthetic", n=n, seed=seed)
+
+        monkeypatch.setattr(load, "simulate", slow)
+        assert len(bk.load_sample("synthetic", n=2, seed=4)) == 2
+        assert len(os.listdir(data)) == 1
+
+    def test_a_folder_without_room_is_told(self, data, capfd):
+        data.write_text("a file where the folder should be")
+        with pytest.warns(UserWarning, match="BLENDKIT_DATA"):
+            assert len(bk.load_sample("synthetic", n=2, seed=4)) == 2
+        assert capfd.readouterr() == ("", ""), "silent where nobody watches"

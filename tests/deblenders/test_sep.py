@@ -1,0 +1,222 @@
+"""SEP as a deblender: who is matched with whom on blends of which the answer is known, and what goes wrong alone."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import sep
+from astropy.table import Table
+
+import blendkit as bk
+from blendkit.data.photometry import FLUX_KINDS, Detections
+from blendkit.deblenders import LABELS, SEP, match_pixels, match_positions, sep_baselines
+
+SKY = 0.006
+SHAPE = (81, 81)
+CENTRE = (40, 40)
+
+
+def found(*objects):
+    """Detections from (x, y, flux); the other fluxes are given in another order, which must not matter."""
+    x, y, flux = np.array(objects, float).reshape(-1, 3).T
+    one = np.ones(len(x))
+    return Detections(x, y, one, one, 0 * one, flux, flux[::-1], -flux, np.zeros(SHAPE, np.int32), False)
+
+
+def matched(objects, *shifts, r_central=5.0, order=None):
+    """Which objects go to a central galaxy at (40, 40) and companions at these (dx, dy), whatever SEP's order."""
+    order = order or range(len(objects))
+    x, y = 40.0 + np.array([(0, 0), *shifts]).T
+    got = match_positions(found(*(objects[i] for i in order)), x, y, r_central)
+    return [order[i] if i >= 0 else -1 for i in got]
+
+
+@pytest.fixture(scope="module")
+def draw(gaussian):
+    def draw(*objects, sigma=2.5, seed=0):
+        """A noisy stamp of Gaussians at (dy, dx) from the centre pixel, with their fluxes."""
+        light = sum(gaussian(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, sigma) for dy, dx, flux in objects)
+        return (light + np.random.default_rng(seed).normal(0, SKY, SHAPE)).astype(np.float32)
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def real(hst_clean):
+    """600 blends of real galaxies: more than one process measures alone."""
+    blends = bk.draw_blends(hst_clean, 600, seed=3)
+    images, _, fluxes = bk.render(hst_clean, blends, masks=False)
+    return blends, images, fluxes
+
+
+@pytest.fixture(scope="module")
+def tables(real):
+    return sep_baselines(real[1], real[0])
+
+
+class TestMatchPositions:
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    @pytest.mark.parametrize("fluxes", [(9, 1), (1, 9)])
+    @pytest.mark.parametrize("x", [(40.2, 51.7), (41.5, 47)], ids=["apart", "both nearest to the same place"])
+    def test_two(self, order, fluxes, x):
+        assert matched([(x[0], 40, fluxes[0]), (x[1], 40, fluxes[1])], (12, 0), order=order) == [0, 1]
+
+    @pytest.mark.parametrize("order", list(permutations(range(3))))
+    def test_three(self, order):
+        """Of more than two the two brightest are kept (case iii), even where a third lies right on the companion."""
+        for fluxes in ((9, 5, 1), (5, 9, 1)):
+            objects = [(40, 40, fluxes[0]), (50.5, 40, fluxes[1]), (52, 40, fluxes[2])]
+            assert matched(objects, (12, 0), order=order) == [0, 1]
+        assert matched([(40, 40, 9), (52, 40, 1), (20, 60, 20)], (12, 0), order=order) == [0, 2]
+        assert matched([(40, 41, 3), (52, 40, 1), (20, 60, 9)], (-20, 20), (12, 0), order=order) == [0, 2, 1]
+
+    @pytest.mark.parametrize(
+        ("x", "y", "expected"),
+        [(40, 40, [0, -1]), (41.9, 40, [0, -1]), (40, 38.2, [0, -1]), (42.1, 40, [-1, 0]), (52, 40, [-1, 0])],
+    )
+    def test_one_within_half_the_radius_is_the_central(self, x, y, expected):
+        assert matched([(x, y, 5)], (12, 0), r_central=4.0) == expected
+
+    def test_few_objects_empty_places_and_axes(self):
+        """dx runs along columns (SEP's x), dy along rows (its y)."""
+        assert matched([(40, 55, 5), (40, 40, 5)], (0, 15)) == [1, 0]
+        assert matched([(51, 40, 5)], (-12, 0), (12, 0)) == [-1, -1, 0]
+        assert matched([], (12, 0)) == [-1, -1]
+        x = np.array([40.0, np.nan, 52.0])
+        assert match_positions(found((40, 40, 1), (52, 40, 9)), x, x, 4.0).tolist()[1] == -1
+
+
+class TestMatchPixels:
+    @pytest.mark.parametrize("order", list(permutations(range(4))))
+    def test_nearest_the_centre_then_by_brightness(self, order):
+        """The central galaxy is never its own companion: published code got this index wrong."""
+        objects = [(41, 39, 100), (45, 40, 2), (70, 10, 8), (20, 60, 3)]
+        shuffled = found(*(objects[i] for i in order))
+        assert [order[i] for i in match_pixels(shuffled, CENTRE)] == [0, 2]
+        assert [order[i] for i in match_pixels(shuffled, CENTRE, 4)] == [0, 2, 3, 1]
+
+    @pytest.mark.parametrize(
+        ("objects", "expected"),
+        [([(40, 40, 5), (60, 40, -1), (20, 40, -2)], [0, 1]), ([(79, 3, 5)], [0, -1]), ([], [-1, -1])],
+    )
+    def test_few_or_dark_ones(self, objects, expected):
+        assert match_pixels(found(*objects), CENTRE).tolist() == expected
+
+
+class TestKnownBlends:
+    """From pixels to fluxes."""
+
+    @pytest.mark.parametrize("flux", [(90, 40), (40, 90)])
+    @pytest.mark.parametrize("shift", [(0, 16), (-14, 5), (12, -12)])
+    def test_two_galaxies(self, draw, truth_of, flux, shift):
+        image = draw((0, 0, flux[0]), (*shift, flux[1]))
+        for truth in (truth_of((shift[1], shift[0], 3.0)), None):
+            row = SEP(truth=truth)(image[None])[0]
+            assert (row["n_detected"], row["case"]) == (2, "both")
+            assert row["flux"] == pytest.approx(flux, rel=0.06)
+
+    def test_three_galaxies(self, draw):
+        fluxes = SEP(members=3)(draw((0, 0, 60), (0, 18, 40), (-25, 0, 90))[None])["flux"][0]
+        assert fluxes == pytest.approx([60, 90, 40], rel=0.06)
+
+    @pytest.mark.parametrize("third", [10, 200])
+    def test_a_third_object(self, draw, truth_of, third):
+        """A fainter third is passed over; a brighter one takes the companion's place."""
+        image = draw((0, 0, 60), (0, 18, 40), (-25, 0, third))
+        for truth in (truth_of((18, 0, 3.0)), None):
+            row = SEP(truth=truth)(image[None])[0]
+            assert (row["n_detected"], row["case"]) == (3, "more")
+            assert row["flux"] == pytest.approx([60, max(third, 40)], rel=0.08)
+
+    def test_a_brighter_third_pushes_the_central_out(self, draw, truth_of):
+        """What the paper's rule does: the two brightest go to the two positions."""
+        image = draw((0, 0, 30), (0, 18, 60), (-30, 10, 200))[None]
+        assert sorted(SEP(truth=truth_of((18, 0, 3.0)))(image)["flux"][0]) == pytest.approx([60, 200], rel=0.08)
+        assert SEP()(image)["flux"][0, 0] == pytest.approx(30, rel=0.08)
+
+    def test_one_detection_or_none(self, draw, truth_of):
+        images = np.stack([draw((0, 0, 60)), draw((0, 18, 60)), draw((0, 18, 60)), draw((0, 0, 0.0))])
+        table = SEP(truth=truth_of((18, 0, 3.0), (18, 0, 3.0), (18, 0, 40.0), (5, 5, 3.0)))(images)
+        assert list(table["case"]) == ["only central", "only companion", "only central", "none"]
+        assert np.isnan(table["flux"]).tolist() == [[False, True], [True, False], [False, True], [True, True]]
+        assert (table["n_detected"][3], table.meta["failed"]) == (0, 0), "not found is not failed"
+        assert list(SEP()(images)["case"]) == ["only central"] * 3 + ["none"], "pixels alone cannot tell"
+
+    def test_a_companion_on_top_is_one_object(self, draw, truth_of):
+        table = SEP(truth=truth_of((1, 0, 3.0)))(draw((0, 0, 60), (0, 1, 60))[None])
+        assert table["case"][0] == "only central"
+        assert table["flux"][0, 0] == pytest.approx(120, rel=0.05)
+
+    def test_even_stamps(self, gaussian, truth_of):
+        """The centre pixel of an even stamp is [n // 2, n // 2]."""
+        light = gaussian((80, 80), 40, 40, 60, 2.5)
+        image = (light + np.random.default_rng(0).normal(0, SKY, light.shape)).astype("f4")
+        assert SEP(truth=truth_of((10, 10, 0.8)))(image[None])["case"][0] == "only central"
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_masks_are_the_matched_segments(self, draw, truth_of, told):
+        stack = np.stack([draw((0, 0, 40), (0, 18, 90)), draw((0, 0, 60)), draw((0, 0, 0.0)), np.zeros(SHAPE, "f4")])
+        masks = np.asarray(SEP(truth=truth_of(*[(18, 0, 3.0)] * 4) if told else None, masks=True)(stack)["masks"])
+        assert (masks.shape, masks.dtype) == ((4, *SHAPE, 2), bool)
+        assert masks[0, 40, [40, 58]].tolist() == [[True, False], [False, True]]
+        assert not masks.all(-1).any(), "SEP's segments do not overlap"
+        assert masks[1].any((0, 1)).tolist() == [True, False], "what was not found has none"
+        assert not masks[2:].any()
+
+
+def test_a_full_buffer_is_a_failure(draw):
+    """A stamp with more active pixels than SEP has memory for: SEP raises a bare Exception."""
+    before = sep.get_extract_pixstack()
+    sep.set_extract_pixstack(1000)
+    try:
+        table = SEP()(np.stack([draw((0, 0, 3000), sigma=9), draw((0, 0, 60))]))
+    finally:
+        sep.set_extract_pixstack(before)
+    assert table.meta["failed"] == 1
+    assert np.isnan(table["flux"][:, 0]).tolist() == [True, False]
+
+
+class TestThreeFluxes:
+    def test_one_run_is_three_in_any_slice(self, real, tables):
+        rows = np.random.default_rng(0).permutation(600)[:40]
+        assert list(tables) == list(LABELS.values())
+        for kind, label in LABELS.items():
+            alone = SEP(truth=real[0][rows], flux=kind)(real[1][rows])
+            assert tables[label].meta == alone.meta
+            for name in alone.colnames:
+                np.testing.assert_array_equal(tables[label][rows][name], alone[name])
+
+    def test_plain_kron_counts_the_neighbour_twice(self, real, tables):
+        """On real galaxies its error is several times that of masked Kron, which is the best of the three."""
+        error = {name: 100 * np.nanmean(np.abs(table["flux"] / real[2] - 1)) for name, table in tables.items()}
+        isophotal, kron, masked = (error[LABELS[kind]] for kind in FLUX_KINDS)
+        assert kron > 2 * max(masked, isophotal)
+        assert 10 < masked < min(50, 1.05 * isophotal)
+
+    def test_most_are_found_and_agree(self, real, tables):
+        table = tables[LABELS["kron_masked"]]
+        case = np.asarray(table["case"])
+        assert 0.6 < np.mean(case == "both") < 0.9
+        assert np.mean(case == "more") < 0.06
+        assert np.mean(case == "none") < 0.01
+        rows = (case == "both") & (np.asarray(real[0]["distance"]) > 15)
+        assert np.median((table["flux"] / real[2])[rows], axis=0) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "word"),
+    [
+        *[(np.zeros(shape), {}, "image.None") for shape in ((9, 9), (1, 9, 9, 1))],
+        *[(np.full((1, 9, 9), value), {}, "image.None") for value in ("a", True)],
+        (np.zeros((1, 9, 9)), {"flux": "petro"}, "kron_masked"),
+        (np.zeros((1, 9, 9)), {"truth": Table({"dx": [1]})}, "draw_blends"),
+        (
+            np.zeros((2, 9, 9)),
+            {"truth": Table({"id": [[1]], "dx": [[0]], "dy": [[0]], "r_eff": [[1.0]]})},
+            "same slice",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(images, settings, word):
+    with pytest.raises(ValueError, match=word):
+        SEP(**settings)(images)

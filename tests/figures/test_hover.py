@@ -1,0 +1,70 @@
+"""The plotly figure of errors: a point for each blend that was measured, and words for each."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from numpy.testing import assert_allclose, assert_array_equal
+
+import blendkit as bk
+from blendkit import figures, metrics
+from blendkit.figures.style import LOOKS, MEMBERS, method_styles
+
+
+@pytest.fixture(scope="module")
+def blends(accepted):
+    return bk.draw_blends(accepted, 20, seed=3)
+
+
+@pytest.fixture(scope="module")
+def predictions(blends):
+    fluxes = blends["flux"] * np.random.default_rng(0).lognormal(0, 0.2, (20, 2))
+    fluxes[[4, 6], 1] = np.nan, 0
+    return {"fluxes": Table({"flux": fluxes}), "exact": Table({"flux": blends["flux"]})}
+
+
+def test_points_are_the_errors(blends, predictions):
+    fig = figures.errors_plotly(blends, predictions)
+    assert [trace.name for trace in fig.data] == ["fluxes (2 not measured)", "exact"]
+    for trace, pred in zip(fig.data, predictions.values(), strict=True):
+        assert_allclose(trace.y, metrics.delta_mag(blends, pred)[:, 1])
+        assert_array_equal(trace.x, blends["delta_mag"])
+    mags = blends.meta["zeropoint"] - 2.5 * np.log10(blends["flux"][3])
+    said = [f"{member}: id {blends['id'][3, k]}, {blends['morphology'][3, k]}, {mags[k]:.2f} mag"
+            for k, member in enumerate(MEMBERS)]  # fmt: skip
+    assert fig.data[0].text[3].split("<br>") == ["row 3", *said, f"distance {blends['distance'][3]:.1f} pixels"]
+    assert fig.layout.xaxis.title.text == "magnitude difference, central − companion (mag)"
+    assert fig.layout.yaxis.title.text == "companion: Δmag, measured − isolated (mag)"
+    central = figures.errors_plotly(blends, predictions, "distance", "central")
+    assert_array_equal(central.data[0].x, blends["distance"])
+    assert central.layout.yaxis.title.text.startswith("central: ")
+
+
+def test_a_method_looks_as_in_the_other_figures(blends, predictions):
+    fig = figures.errors_plotly(blends, dict.fromkeys(("mine", "fractions", "SExtractor"), predictions["exact"]))
+    looks = method_styles(["mine", "fractions", "SExtractor"])
+    assert [trace.marker.color for trace in fig.data] == [colour for colour, _ in looks.values()]
+    assert [trace.marker.symbol for trace in fig.data] == ["x", "diamond", "triangle-up"]
+    names = [*LOOKS, *(f"method {k}" for k in range(7))]
+    assert all(
+        trace.marker.symbol for trace in figures.errors_plotly(blends, dict.fromkeys(names, predictions["exact"])).data
+    )
+
+
+def test_unknown_words_and_other_blends_are_refused(blends, predictions):
+    for given, by, member in ((20, "colour", "central"), (20, "distance", "both"), (9, "distance", "central")):
+        with pytest.raises(ValueError, match="expected one of" if given == 20 else "rows for"):
+            figures.errors_plotly(blends, {"exact": predictions["exact"][:given]}, by, member)
+
+
+def test_every_figure_is_there_and_none_loads_keras_or_plotly_before_it_is_asked_for():
+    code = (
+        "import sys, blendkit.figures as f; f.masks_beside, f.failure_map; "
+        "assert not {'keras', 'tensorflow', 'plotly', 'ipywidgets'} & set(sys.modules); "
+        "assert callable(f.style); [getattr(f, name) for name in f.__all__]; assert callable(f.style)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="figure_99"):
+        _ = figures.figure_99

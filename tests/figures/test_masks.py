@@ -1,0 +1,116 @@
+"""Masks beside the true ones, and worst blends: what is drawn is what the metrics say."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
+from numpy.testing import assert_allclose, assert_array_equal
+
+import blendkit as bk
+from blendkit import figures, metrics
+from blendkit.figures.style import COLOURS, MEMBERS, sky_noise
+
+
+@pytest.fixture(scope="module")
+def blends(accepted):
+    return bk.draw_blends(accepted, 40, seed=3)
+
+
+@pytest.fixture(scope="module")
+def true(accepted, blends):
+    return bk.render(accepted, blends)[1]
+
+
+@pytest.fixture(scope="module")
+def pred(blends, true):
+    """Fluxes off by more and more, two not measured, and masks that lack a part of the truth."""
+    off = 10 ** (0.4 * np.linspace(0, 1.5, len(blends)))
+    table = Table({"flux": blends["flux"] * np.stack([off, 1 / off], 1), "masks": true.copy()})
+    table["flux"][[5, 9], 1] = np.nan, -1
+    table["masks"][:, : true.shape[1] // 2] = False
+    table.meta["method"] = "half of it"
+    return table
+
+
+def test_masks_and_ious_are_those_of_the_metrics(drawn, accepted, blends, true, pred):
+    none = np.zeros_like(true)
+    fig = drawn(lambda: figures.masks_beside(accepted, blends, {"half": pred, "none": none, "all": true}))
+    axes, scores = np.reshape(fig.axes, (4, 5)), metrics.iou(true, np.asarray(pred["masks"]))
+    rows = [int(line[0].get_xlabel().split("\n")[0].removeprefix("row ")) for line in axes]
+    apart = (blends["distance"] / blends["r_eff"][:, 0])[rows]
+    assert (np.diff(apart) >= 0).all()  # from close to far apart
+    assert apart[-1] > 1.5 * apart[0]
+    for line, row, far in zip(axes, rows, apart, strict=True):
+        for ax, ious in zip(line[2:], (scores[row], (0, 0), (1, 1)), strict=True):
+            assert ax.get_xlabel() == "central {:.2f}\ncompanion {:.2f}".format(*ious)
+        assert line[0].get_xlabel().endswith(f"{blends['distance'][row]:.0f} px = {far:.1f} R$_e$")
+        for k, member in enumerate(MEMBERS):
+            colours = [to_rgb(COLOURS[which]) for which in (member, "overlap")]
+            coloured = [(line[1].images[0].get_array() == colour).all(-1) for colour in colours]
+            assert_array_equal(np.any(coloured, axis=0), true[row, ..., k])
+    assert [ax.get_title() for ax in axes[0]] == ["blend", "true masks", "half", "none", "all"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["central", "companion", "both"]
+
+
+def test_ious_by_type_are_those_of_the_metrics(drawn, blends, true, pred):
+    half = metrics.iou(true, np.asarray(pred["masks"]))
+    half[3], half[4, 1] = np.nan, np.nan
+    ious, blends = {"half": half, "all": metrics.iou(true, true)}, blends.copy()
+    blends["morphology"] = np.stack([["sph"] * 18 + ["irr"] * 14 + ["sphd"] * 8, ["disk"] * 40], axis=1)
+    fig = drawn(lambda: figures.iou_by_type(blends, ious))
+    table = metrics.mask_scores(blends, ious)
+    table = table[(table["member"] == "both") & (table["pair"] != "all") & (table["n"] >= 10)]
+    left, right = fig.axes
+    bars = [container for container in right.containers if isinstance(container, BarContainer)]
+    for name, container in zip(ious, bars, strict=True):
+        assert_allclose([bar.get_width() for bar in container], table["iou"][table["method"] == name])
+    labels = [label.get_text() for label in right.get_yticklabels()]
+    assert labels == ["sph + disk (17)", "disk + irr (14)"]  # one is NaN, eight are too few
+    assert fig.get_suptitle().startswith("Mean IoU of the masks: best is all, 1.000")
+    counts = np.histogram([np.nanmean(values) for values in np.delete(half, 3, axis=0)], np.linspace(0, 1, 21))[0]
+    assert left.patches[0].get_xy()[:, 1].max() == pytest.approx(100 * counts.max() / 39)
+
+
+def test_a_single_blend(drawn, accepted, blends, true, pred):
+    assert len(drawn(lambda: figures.masks_beside(accepted, blends[:1], {"true": true[:1]})).axes) == 3
+    fig = drawn(lambda: figures.iou_by_type(blends[:1], {"all": metrics.iou(true, true)[:1]}))
+    assert fig.get_suptitle() == "Mean IoU of the masks: all, 1.000"
+    fig = drawn(lambda: figures.worst_blends(accepted, blends[7:8], pred[7:8], member="central"))
+    assert "the worst blend for the central galaxy, off by" in " ".join(fig.get_suptitle().split())
+
+
+def test_what_cannot_be_drawn_is_refused(accepted, blends, true):
+    for methods in ({}, {"SEP": Table({"flux": np.ones((40, 2))})}, {"mine": true[:3]}):
+        with pytest.raises(ValueError, match="masks"):
+            figures.masks_beside(accepted, blends, methods)
+    with pytest.raises(ValueError, match="no blends"):
+        figures.masks_beside(accepted, blends[:0], {"true": true})
+    with pytest.raises(ValueError, match="all IoUs are NaN"):
+        figures.iou_by_type(blends, {"none": np.full((40, 2), np.nan)})
+
+
+def test_the_worst_is_really_worst(accepted, blends, pred):
+    assert figures.worst_rows(blends, pred, "central").tolist() == [*range(39, -1, -1)]
+    rows = figures.worst_rows(blends, pred)
+    assert rows.tolist() == [5, 9, *(i for i in range(39, -1, -1) if i not in (5, 9))]
+    with pytest.raises(ValueError, match="third"):
+        figures.worst_rows(blends, pred, "third")
+    three = bk.draw_blends(accepted, 6, seed=3, members=3)
+    pred = Table({"flux": np.array(three["flux"])})
+    pred["flux"][2, 2] *= 100
+    assert figures.worst_rows(three, pred)[0] == 2  # the worst of several companions
+
+
+def test_the_worst_are_shown_with_what_went_wrong(drawn, accepted, blends, pred):
+    fig = drawn(lambda: figures.worst_blends(accepted, blends, pred, n=6))
+    title = "half of it: the 6 worst blends for the companion, 2 not measured, the others off by 1.38 to 1.50 mag"
+    assert " ".join(fig.get_suptitle().split()) == title
+    assert [int(ax.get_title().split(":")[0].removeprefix("row ")) for ax in fig.axes] == [5, 9, 39, 38, 37, 36]
+    true = blends.meta["zeropoint"] - 2.5 * np.log10(blends["flux"][:, 1])
+    assert fig.axes[0].get_xlabel() == f"{true[5]:.2f}: not measured"
+    assert fig.axes[2].get_xlabel() == f"{true[39]:.2f} → {true[39] + 1.5:.2f} (+1.50)"
+    shade = figures.stretch(bk.render(accepted, blends[39:])[0][0], sky_noise(accepted))
+    assert_array_equal(fig.axes[2].images[0].get_array(), shade)
+    fig = figures.worst_blends(accepted, blends, Table({"flux": blends["flux"] * [1, np.nan]}), n=2)
+    assert " ".join(fig.get_suptitle().split()).endswith("2 of the 40 not measured")

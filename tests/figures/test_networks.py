@@ -1,0 +1,136 @@
+"""Figures of training: what networks see, how they learn, and how a leak flatters them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from numpy.testing import assert_allclose
+
+import blendkit as bk
+from blendkit import figures, metrics
+
+SIZE = 64
+HISTORY = {"epoch": np.arange(1, 31), "loss": np.linspace(80, 20, 30), "val_loss": np.abs(np.arange(30) - 20) + 30.0}
+ERRORS = {f"val_mape_{member}": np.linspace(90, low, 30) for member, low in (("central", 20), ("companion", 30))}
+
+
+@pytest.fixture(scope="module")
+def clean(make_sample):
+    return make_sample(8, (SIZE, SIZE), sigma=2.5)
+
+
+@pytest.fixture(scope="module")
+def blends(clean):
+    return bk.draw_blends(clean, 40, seed=1)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The four networks as they are before training."""
+    sizes = {"blend2flux": (2,), "unet": (3, 2), "blend2mask2flux": (3, 2, 2, 4), "fractions": (8,)}
+    return {name: bk.models.BUILDERS[name](*size, shape=(SIZE, SIZE)) for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: figures.learning_curve(HISTORY),
+    lambda: figures.learning_curve(Table(HISTORY | ERRORS)),
+    lambda: figures.loss_curves({"a run": HISTORY, "another": HISTORY, "third": HISTORY}, same_scale=True),
+    lambda: figures.loss_curves({"below zero": HISTORY | {"loss": -HISTORY["loss"]}}),
+    lambda: figures.loss_curves({"wide": HISTORY | {"loss": np.geomspace(90, 0.05, 30)}}),
+])  # fmt: skip
+def test_a_dot_marks_the_best_epoch(drawn, draw):
+    (best,) = [line.get_xydata()[0] for line in drawn(draw).axes[0].lines if line.get_marker() == "o"]
+    assert best.tolist() == [21, 30]
+
+
+@pytest.mark.parametrize("draw", [
+    lambda s, b, n: figures.activations(n["blend2flux"], s, b),
+    lambda s, b, n: figures.activations(n["blend2flux"], s, b, names=["conv4"]),
+    lambda s, b, n: figures.shares_seen(s, b, n["fractions"]),
+    lambda s, b, n: figures.shares_seen(s, b[:1], n["fractions"]),
+])  # fmt: skip
+def test_what_networks_see_can_be_read(drawn, draw, clean, blends, networks):
+    assert len(drawn(lambda: draw(clean, blends, networks)).findobj(AnchoredSizeBar)) == 1
+
+
+@pytest.mark.parametrize("name", ["blend2flux", "unet", "blend2mask2flux", "fractions"])
+def test_a_diagram_has_a_bar_for_each_layer_and_all_parameters(drawn, networks, name):
+    fig, network = drawn(lambda: figures.network_diagram(networks[name])), networks[name]
+    inner = [layer for layer in network.layers if hasattr(layer, "layers")]
+    bars = {"Conv2D", "Conv2DTranspose", "Dense", "InputLayer", "Functional", "ErrorScale"}
+    for ax, one in zip(fig.axes, (network, *inner), strict=True):
+        labels = [text.get_text().split("$")[1] for text in ax.texts if "$" in text.get_text()]
+        assert sum(int(label.replace("{,}", "").strip("\\mathbf{}")) for label in labels) == one.count_params()
+        assert len(ax.patches) == sum(type(op).__name__ in bars for op in one.operations)
+    assert f"{network.count_params():,} parameters" in fig.get_suptitle()
+
+
+def test_bars_show_the_maps_and_dashed_arrows_the_skip_connections(networks):
+    (ax,), (unet,) = (figures.network_diagram(networks[name]).axes for name in ("blend2flux", "unet"))
+    bars = ax.patches[1:6]  # its five convolutions
+    assert (np.diff([bar.get_height() for bar in bars]) < 0).all()
+    assert_allclose(bars[0].get_width(), bars[1].get_width())
+    assert bars[1].get_width() < bars[2].get_width() < bars[4].get_width()
+    labels = [text.get_text().split("\n")[:2] for text in ax.texts if text.get_text()]
+    assert labels[:3] == [["64 × 64", "× 1"], ["64 × 64", "× 2"], ["32 × 32", "× 2"]]
+    arrows = [text for text in unet.texts if getattr(text, "arrow_patch", None)]
+    skips = [arrow for arrow in arrows if arrow.arrow_patch.get_linestyle() in ("--", "dashed")]
+    assert len(skips) == 2  # of a depth of three
+    assert all(arrow.xy[1] == arrow.xyann[1] for arrow in skips)  # between bars of the same height
+
+
+def test_what_is_left_after_a_half_turn_is_the_companion(drawn, clean):
+    pair = bk.make_blends(clean, [(11, 10)] * 2, 18, 10)
+    fig = drawn(lambda: figures.symmetry(clean, pair))
+    left, true = (float(ax.get_xlabel().split()[0]) for ax in fig.axes[3:5])
+    assert left == pytest.approx(true, rel=0.1)
+    assert true == pytest.approx(pair["flux"][0, 1], rel=0.01)
+
+
+def test_sum_and_share_say_what_the_metrics_say(drawn, clean, blends):
+    images, _, fluxes = bk.render(clean, blends)
+    total = images.astype(float).sum(axis=(1, 2))
+    fig = drawn(lambda: figures.sum_and_share(blends, images))
+    halves = np.stack([total / 2] * 2, axis=1)
+    for ax, (true, measured) in zip(fig.axes, ((fluxes.sum(axis=1), total), (fluxes, halves)), strict=True):
+        got = metrics.flux_scores(true, measured)
+        assert ax.texts[0].get_text() == f"median error {got['median']:.1f} %\nMAPE {got['mape']:.1f} %"
+
+
+def test_masks_seen_say_the_iou(drawn, clean, blends, networks):
+    images, masks, _ = bk.render(clean, blends[:1])
+    answer = np.asarray(networks["unet"](images[..., None]))
+    two = {"U-Net": networks["unet"], "after flux training": networks["blend2mask2flux"]}
+    fig = drawn(lambda: figures.masks_seen(clean, blends, two))
+    said = " / ".join(f"{value:.2f}" for value in metrics.iou(masks, answer > 0.5)[0])
+    assert fig.axes[2].get_xlabel() == f"IoU {said}"
+
+
+def test_the_leak_is_the_difference_of_two_errors(drawn, blends):
+    noise = np.random.default_rng(0).normal(1, 0.2, (2, *blends["flux"].shape))
+    honest, leaky, *noisy = (Table({"flux": factor * blends["flux"]}) for factor in (1.3, 1.1, *noise))
+    got = figures.leak_errors(blends, honest, leaky)
+    assert (got["n"], got["failed"]) == (80, 0)
+    assert [got[name] for name in ("honest", "leaky", "difference")] == pytest.approx([30, 10, 20])
+    assert got["difference_err"] == pytest.approx(0, abs=1e-6)
+    pairs = (honest, leaky), (leaky, honest), noisy
+    titles = [drawn(partial(figures.leak, blends, *pair)).get_suptitle() for pair in pairs]
+    assert titles[0] == "The leak flatters by 20.0 ± 0.0 points"
+    assert titles[1].startswith("No flattery here")
+    assert "within the noise" in titles[2]
+    leaky["flux"][:3, 0] = np.nan
+    assert figures.leak_errors(blends, honest, leaky)["failed"] == 3
+
+
+@pytest.mark.parametrize("draw", [
+    lambda s, b, n: figures.symmetry(s, b[:0]),
+    lambda s, b, n: figures.loss_curves({}),
+    lambda s, b, n: figures.activations(n["unet"], s, b),
+    lambda s, b, n: figures.shares_seen(s, b[:0], n["fractions"]),
+    lambda s, b, n: figures.leak(b, b[:5], b[:5]),
+])  # fmt: skip
+def test_what_cannot_be_drawn_of_training_is_refused(draw, clean, blends, networks):
+    with pytest.raises(ValueError):  # noqa: PT011
+        draw(clean, blends, networks)

@@ -1,0 +1,214 @@
+"""Figures of stamps and blends: they show the pixels that they name, and their numbers are those of the noise."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from astropy.table import Table, vstack
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from numpy.testing import assert_allclose, assert_array_equal
+
+import blendkit as bk
+from blendkit import figures
+from blendkit.figures.style import draw_scale_bar, sky_noise
+
+NOISE, SIZE = 0.006, 96
+REASONS = ("the label at the centre is not the catalogue's; flux far from the catalogue's", "rejected by eye")
+
+
+@pytest.fixture(scope="module")
+def sample(make_sample):
+    """Round galaxies, ids 10 to 17 from bright to faint, each with a neighbour in one corner."""
+    return make_sample(8, (SIZE, SIZE), sigma=2.5, mags=np.linspace(20, 22.5, 8), neighbours=[(-28, 26, 60)])
+
+
+@pytest.fixture(scope="module")
+def clean(sample):
+    return bk.clean(sample, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"), n_jobs=1)
+
+
+@pytest.fixture(scope="module")
+def blends(clean):
+    return bk.draw_blends(clean, 40, seed=1)
+
+
+def shown(drawn, function, sample, *args):
+    """A figure of stamps that can be read: with one scale bar as long as it says, and units on all other axes."""
+    fig = drawn(lambda: function(sample, *args))
+    (bar,) = fig.findobj(AnchoredSizeBar)
+    arcsec = bar.size_bar.get_children()[0].get_width() * sample.pixel_scale
+    assert_allclose(float(bar.txt_label.get_text().rstrip("″")), arcsec)
+    assert all(ax.images or "(" in ax.get_xlabel() + ax.get_ylabel() for ax in fig.axes)
+    return fig
+
+
+def dropping(clean, *reasons):
+    """The report of a cleaning that dropped the first galaxies for these reasons."""
+    report = clean.report.copy()
+    report["kept"] = np.arange(len(report)) >= len(reasons)
+    report["reason"] = [*reasons, *[""] * (len(report) - len(reasons))]
+    return report
+
+
+def shades(ax):
+    return np.asarray(ax.images[0].get_array())
+
+
+def said(fig):
+    """All texts of a figure, on one line."""
+    texts = [text.get_text() for text in fig.findobj(matplotlib.text.Text)]
+    return " ".join(" ".join(texts).replace("\xa0", " ").split())
+
+
+def test_stretch_maps_flux_to_shades():
+    flux = np.linspace(-0.1, 20, 1000)
+    shade = figures.stretch(flux.reshape(20, 50))
+    assert (shade.shape, shade.dtype) == ((20, 50), np.float32)
+    assert (np.diff(shade.ravel()) >= 0).all()
+    assert_allclose(figures.stretch([-1, -3 * NOISE, 1000 * NOISE, 100]), [0, 0, 1, 1], atol=1e-6)
+    assert_allclose(figures.stretch(2 * flux, noise=2 * NOISE), figures.stretch(flux), rtol=1e-5)
+
+
+def test_before_and_after_show_these_galaxies(drawn, sample, clean):
+    fig, noise = shown(drawn, figures.stamps_before_after, sample, clean, [15, 11]), sky_noise(sample)
+    assert [ax.get_title().split("\n")[0] for ax in fig.axes[:2]] == ["galaxy 15", "galaxy 11"]
+    assert_allclose(noise, NOISE, rtol=0.03)
+    assert_array_equal(shades(fig.axes[0]), figures.stretch(sample.images[5], noise))
+    assert_array_equal(shades(fig.axes[3]), figures.stretch(clean.images[1], noise))
+    assert "segment of the central galaxy segments of neighbours replaced by sky" in said(fig)
+
+
+def test_neighbours_well_apart_are_shown_first_from_bright_to_faint(drawn, sample, clean):
+    images = clean.images.copy()
+    images[[2, 5], SIZE // 2, SIZE // 2 + 9] = 1  # replaced close to galaxies 12 and 15
+    fig = shown(drawn, figures.stamps_before_after, sample, bk.Sample(images, clean.segmaps, clean.catalog))
+    ids = [int(ax.get_title().split()[1]) for ax in fig.axes[:4]]
+    assert ids == sorted({*ids} - {12, 15})
+    assert len(figures.stamps_before_after(sample, sample).axes) == 8  # even where nothing was replaced
+
+
+def test_rejected_stamps_show_every_reason_before_one_comes_again(drawn, sample, clean):
+    fig = shown(drawn, figures.rejected_stamps, sample, dropping(clean, REASONS[0], REASONS[0], *[REASONS[1]] * 4))
+    assert fig.get_suptitle() == "Cleaning dropped 6 of 8 stamps, each with the reason"
+    texts = [(ax.get_title().split(",")[0], " ".join(ax.get_xlabel().split())) for ax in fig.axes[:3]]
+    first = REASONS[0].split(";")[0] + " (+ 1 more)"
+    assert texts == [("galaxy 10", first), ("galaxy 12", REASONS[1]), ("galaxy 11", first)]
+    nothing = drawn(lambda: figures.rejected_stamps(sample, dropping(clean)))
+    assert nothing.get_suptitle() == "Cleaning dropped none of 8 stamps"
+
+
+def test_the_grid_shows_the_rendered_blends(drawn, clean):
+    fig = shown(drawn, figures.blend_grid, clean, 11, 14, (6, 12, 25), (-1, 1.5))
+    recipe = bk.make_blends(clean, [(11, 14)] * 6, [6, 12, 25] * 2, 0, np.repeat([-1.0, 1.5], 3))
+    for ax, image in zip(fig.axes, bk.render(clean, recipe, masks=False)[0], strict=True):
+        assert_array_equal(shades(ax), figures.stretch(image, sky_noise(clean)))
+    assert fig.axes[1].get_title().startswith("12 px = 0.72″")
+    assert fig.axes[3].get_ylabel().endswith("(dmag +1.5)")
+    assert "Central: galaxy 11" in said(fig)
+    assert "negative dmag are noisier" in said(fig)
+    assert "noisier" not in said(shown(drawn, figures.blend_grid, clean, 11, 14, [10], [0]))
+
+
+def test_parts_show_blend_galaxies_and_overlap(drawn, clean):
+    recipe = bk.make_blends(clean, (10, 11, 12), (0, 6, -5), (0, 3, 4), (0, 1.0, 0.5))
+    *pictures, masks = shown(drawn, figures.blend_parts, clean, recipe).axes
+    (image,), (mask,), (flux,) = bk.render(clean, recipe)
+    parts = np.moveaxis(bk.render_parts(clean, recipe)[0], -1, 0)
+    for ax, expected in zip(pictures, (image, *parts), strict=True):
+        assert_array_equal(shades(ax), figures.stretch(expected, sky_noise(clean)))
+    both = (shades(masks) == matplotlib.colors.to_rgb(figures.COLOURS["overlap"])).all(axis=-1)
+    assert_array_equal(both, mask.sum(axis=-1) > 1)
+    assert masks.get_xlabel() == f"overlap: {both.sum()} px"
+    for ax, value in zip(pictures[1:], flux, strict=True):
+        assert ax.get_xlabel().startswith(f"{value:.3g} e⁻/s")
+
+
+@pytest.mark.parametrize("corner", ["lower left", "lower right", "upper left", "upper right"])
+def test_the_scale_bar_lies_where_the_picture_is_empty(clean, corner):
+    used = np.ones((SIZE, SIZE))
+    used[slice(30) if "lower" in corner else slice(-30, None), slice(34) if "left" in corner else slice(-34, None)] = 0
+    ax = Figure().subplots()
+    ax.imshow(used, origin="lower")
+    draw_scale_bar(ax, clean)
+    (bar,) = ax.findobj(AnchoredSizeBar)
+    assert bar.loc == bar.codes[corner]
+
+
+def test_examples_run_from_close_to_far_with_both_galaxies_inside(blends):
+    few = figures.examples(blends, 4)
+    assert len(few) == 4
+    assert (few["inside"] >= 0.9).all()
+    assert (np.diff(few["distance"]) > 0).all()
+    assert few.meta["fingerprint"] == blends.meta["fingerprint"]
+    lost = blends[:3].copy()
+    lost["inside"] = 0.1
+    assert len(figures.examples(lost)) == 3
+
+
+def test_zero_fill_has_the_noise_of_one_stamp_outside_and_sky_fill_of_two(drawn, clean, blends):
+    sigmas = figures.fill_step_sigmas(clean, blends)
+    two = NOISE * np.sqrt(2)
+    assert_allclose([sigmas[k] for k in ("zero_inside", "sky_inside", "sky_outside")], two, rtol=0.04)
+    assert_allclose(sigmas["zero_outside"], NOISE, rtol=0.04)
+    assert 0 < sigmas["n_blends"] <= len(blends)
+    text = said(shown(drawn, figures.fill_step, clean, blends))
+    assert all(f"{fill}: {sigmas[f'{fill}_outside']:.4f}" in text for fill in ("zero", "sky"))
+
+
+def test_dmag_scales_the_noise_of_the_companion(drawn, clean):
+    sigmas, dmags = figures.dmag_noise_sigmas(clean), np.array([-2, -1, 0, 1, 2])
+    assert list(sigmas) == dmags.tolist()
+    assert_allclose(list(sigmas.values()), NOISE * np.sqrt(1 + 10 ** (-0.8 * dmags)), rtol=0.02)
+    (points,) = (line for line in shown(drawn, figures.dmag_noise, clean).axes[2].lines if line.get_marker() == "o")
+    assert_allclose(points.get_ydata(), list(sigmas.values()))
+
+
+def test_detection_shares_are_those_of_the_blends(drawn):
+    rng, n = np.random.default_rng(0), 600
+    blends = Table({"distance": rng.uniform(0, 40, n), "delta_mag": rng.choice([-1.0, 0.2, 1.5], n)})
+    blends["id"] = np.ones((n, 2), int)
+    # a brighter companion is found from 10 pixels on, another one from 20
+    found = blends, np.where(blends["distance"] > np.where(blends["delta_mag"] < 0, 20, 10), 2, 1)
+    table = figures.detection_shares(*found)
+    assert set(table["companion"]) == {"brighter", "alike", "fainter"}
+    assert table["n"].sum() == len(blends)
+    assert (table["two"][table["high"] <= 10] == 0).all()
+    assert (table["two"][table["low"] >= 20.5] == 1).all()
+    bright = blends["delta_mag"] == 1.5
+    assert figures.detection_shares(*found, bins=1)["two"][0] == pytest.approx((found[1][bright] == 2).mean())
+    lone = Table({"distance": [np.nan] * 5, "delta_mag": [np.nan] * 5, "id": [(1, -1)] * 5})
+    with_lone = figures.detection_shares(vstack([blends, lone]), [*found[1], *[1] * 5])
+    assert with_lone["two"].tolist() == table["two"].tolist(), "blends without a companion are left out"
+    fig = drawn(lambda: figures.detection_curve(*found, {"brighter": 9, "fainter": 18}))
+    brighter, *others = fig.axes[0].lines
+    assert set(brighter.get_ydata()) <= set(100 * table["two"][table["companion"] == "brighter"])
+    assert [line.get_xdata()[0] for line in others if line.get_marker() == "*"] == [9, 18], "guesses as stars"
+
+
+@pytest.mark.parametrize("draw", [
+    lambda s, c, b: figures.stamps_before_after(s, c, ids=[7]),
+    lambda s, c, b: figures.blend_grid(c, 10, 7),
+    lambda s, c, b: figures.blend_parts(c, b[:0]),
+    lambda s, c, b: figures.fill_step(c, b[:0]),
+    lambda s, c, b: figures.fill_step_sigmas(c, bk.make_blends(c, (10, 11), 0, 0)),
+    lambda s, c, b: figures.examples(b[:0]),
+    lambda s, c, b: figures.detection_shares(b, [1, 2, 2]),
+    lambda s, c, b: figures.detection_curve(b, [1] * len(b), {"blue": 9}),
+])  # fmt: skip
+def test_what_cannot_be_drawn_is_refused(draw, sample, clean, blends):
+    with pytest.raises(ValueError):  # noqa: PT011
+        draw(sample, clean, blends)
+    assert plt.get_fignums() == []
+
+
+def test_a_notebook_shows_a_figure_once():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    draw = "from blendkit import figures\nfigures.loss_curves({'run': {'epoch': [1], 'loss': [2], 'val_loss': [3]}})"
+    cells = [nbformat.v4.new_code_cell(source) for source in (draw, f"{draw};\nNone", "1")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=str(Path(__file__).parent))
+    pictures = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
+    assert pictures == [1, 0, 0]

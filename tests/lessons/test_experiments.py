@@ -1,0 +1,81 @@
+"""Experiments of the notebooks: the numbers that they come back with."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+import blendkit as bk
+from blendkit import lessons, metrics
+from blendkit.data.simulate import BAD_KINDS
+
+
+def test_truth_check_says_what_cleaning_does_to_simulated_galaxies(synthetic, synthetic_clean):
+    found = lessons.truth_check(200, 0)
+    bad, dropped = np.asarray(synthetic.catalog["truth_bad"]), ~np.asarray(synthetic_clean.report["kept"])
+    assert found["n"] == (~dropped & (bad == "")).sum()
+    assert abs(found["bias"]) < 0.5
+    assert 0 < found["scatter"] < 1
+    for name, kind in {"good_dropped": "", **{f"caught_{kind}": kind for kind in BAD_KINDS}}.items():
+        share = 100 * dropped[bad == kind].mean() if kind in bad else np.nan
+        assert found[name] == pytest.approx(share, nan_ok=True)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A small exam of fabricated answers: two methods, and detections of a classical one."""
+    rng, n = np.random.default_rng(0), 400
+    ids = np.stack([rng.permutation(40)[:2] for _ in range(n)]) + 1
+    flux = 10 ** rng.uniform(1, 2.5, 40)[ids - 1]
+    blends = Table({"id": ids, "flux": flux}, meta={"zeropoint": 25.96})
+    lone = rng.random(n) < 0.3
+    classical = flux * rng.normal(1, 0.2, flux.shape)
+    classical[lone] = np.stack([flux[lone].sum(axis=1), np.full(lone.sum(), np.nan)], axis=1)
+    case, found = np.where(lone, "only central", "both"), np.where(lone, 1, 2)
+    classical = Table({"flux": classical, "case": case, "n_detected": found})
+    return blends, {"SExtractor": classical, "fractions": Table({"flux": flux * rng.normal(1, 0.05, flux.shape)})}
+
+
+def test_lone_objects_hold_the_light_of_both_galaxies(run):
+    blends, predictions = run
+    table = lessons.lone_objects(blends, predictions, predictions["SExtractor"]["n_detected"])
+    assert table["n"][table["positions"] == "SExtractor"].sum() == len(blends)
+    mape = {(row["objects"], row["positions"]): row["mape"] for row in table}
+    assert mape["one found", "SExtractor"] > 50 > 25 > mape["two or more found", "SExtractor"]
+    assert mape["one found", "fractions"] == pytest.approx(mape["two or more found", "fractions"], rel=0.3)
+    got = lessons.lone_light(blends, predictions["SExtractor"])
+    assert got["n"] == (predictions["SExtractor"]["case"] == "only central").sum()
+    assert 1 < got["measured"] == pytest.approx(got["together"], rel=0.05)
+
+
+def test_error_ratios_count_what_was_not_found(run):
+    errors, ranked = metrics.table2(*run, n_bootstrap=2), metrics.ranking(*run, n_bootstrap=2)
+    (row,) = lessons.error_ratios(errors, ranked)
+    total = {r["method"]: r["mape"] for r in errors if r["member"] == "total"}
+    measured = pytest.approx(total["SExtractor"] / total["fractions"])
+    assert (row["method"], row["measured"]) == ("SExtractor", measured)
+    assert row["everything"] != measured
+
+
+def test_mean_ious_leave_out_methods_without_masks():
+    masks = np.ones((3, 8, 8, 2), bool)
+    half = masks & (np.arange(8)[:, None, None] < [8, 4])
+    predictions = {"all": Table({"masks": masks}), "half": Table({"masks": half}), "none": Table({"flux": [1.0]})}
+    assert lessons.mean_ious(masks, predictions) == {"all": [1, 1], "half": [1, 0.5]}
+
+
+def test_beside_the_paper_stand_its_published_numbers(published, run):
+    here = metrics.table2(*run, n_bootstrap=2)
+    rows = {row["method"]: row for row in lessons.beside_the_paper(*published, here)}
+    assert 4 < rows["SExtractor"]["scatter"] / rows["blend2flux"]["scatter"] < 5, "the abstract: some four times"
+    assert np.isnan(rows["blend2flux"]["in this run"])
+    assert rows["SExtractor"]["in this run"] > 0
+
+
+def test_networks_are_yours_where_you_trained_them(tmp_path):
+    card = {"architecture": "blend2flux", "arguments": {"filters": 2, "shape": (32, 32)}}
+    bk.weights.save(bk.models.blend2flux(**card["arguments"]), tmp_path / "blend2flux", "blend2flux", card)
+    networks, yours = lessons.networks_of(tmp_path, ["blend2flux", "unet"], "tutorial")
+    assert yours == ["blend2flux"]
+    assert networks["blend2flux"].card["name"] == "blend2flux"
+    assert "masks" in networks["unet"](np.zeros((1, 128, 128), np.float32)).colnames
+    assert lessons.networks_of(tmp_path, ["blend2flux"], "quick")[1] == []

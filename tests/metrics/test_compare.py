@@ -1,0 +1,90 @@
+"""A method from outside goes the whole way: registered, measured, in every figure and table."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from matplotlib.text import Text
+
+import blendkit as bk
+from blendkit import figures, metrics
+from blendkit.deblenders.methods import METHODS
+
+NAME = "constant shares"
+FIGURES = (
+    "recovered_magnitudes", "flux_kinds", "errors_by_delta_mag", "median_and_scatter", "by_morphology", "failure_map",
+    "calibration_curve",
+)  # fmt: skip
+
+
+def constant_shares(images, share=0.6):
+    total = images.sum(axis=(1, 2))
+    flux = np.stack([share * total, (1 - share) * total], axis=1)
+    halves = np.zeros((*images.shape, 2), bool)
+    halves[:, :, :64, 0] = halves[:, :, 64:, 1] = True
+    return Table({"flux": flux, "flux_err": 0.5 * np.abs(flux), "masks": halves})
+
+
+@pytest.fixture(scope="module")
+def exam(synthetic_clean):
+    """Blends, their true masks, and the predictions of constant shares beside SEP."""
+    blends = bk.draw_blends(synthetic_clean, 80, seed=3)
+    images, masks, _ = bk.render(synthetic_clean, blends)
+    METHODS[NAME] = constant_shares
+    yield synthetic_clean, blends, masks, bk.measure(images, ["SEP", NAME], truth=blends)
+    del METHODS[NAME]
+
+
+def with_cases(predictions):
+    flux, case = predictions[NAME]["flux"], predictions["SEP"]["case"]
+    return {"SEP": predictions["SEP"], NAME: Table({"flux": flux, "case": case})}
+
+
+VIEWS = {  # of blends and predictions
+    **{name: getattr(metrics, name) for name in ("scores", "figure_5", "calibration", "table2", "ranking")},
+    "binned_scores": lambda b, p: metrics.binned_scores(b, p, "distance"),
+    "scoreboard": lambda b, p: metrics.scoreboard("mine", b, p),
+    **{name: getattr(figures, name) for name in FIGURES},
+}
+OTHERS = {  # of more than these
+    "by distance": lambda s, b, m, p: figures.median_and_scatter(b, p, by="distance"),
+    "recovered_by_detection": lambda s, b, m, p: figures.recovered_by_detection(b, with_cases(p)),
+    "masks_beside": lambda s, b, m, p: figures.masks_beside(s, b, {NAME: p[NAME]["masks"]}),
+    "iou_by_type": lambda s, b, m, p: figures.iou_by_type(b, {NAME: metrics.iou(m, np.asarray(p[NAME]["masks"]))}),
+}
+
+
+def words(view):
+    """Everything that is written in a figure or a table."""
+    return " ".join(text.get_text() for text in view.findobj(Text)) if hasattr(view, "findobj") else str(view["method"])
+
+
+@pytest.mark.parametrize("name", [*VIEWS, *OTHERS])
+def test_constant_shares_stand_in_every_figure_and_table(exam, name):
+    view = OTHERS[name](*exam) if name in OTHERS else VIEWS[name](exam[1], exam[3])
+    assert NAME in words(view)
+
+
+WRONG = {
+    "missing column": lambda b, p: (b, Table({"fluxes": p["flux"]})),
+    "other length": lambda b, p: (b, p[1:]),
+    "wrong order": lambda b, p: (b, Table({"id": b["id"], **p})[::-1]),
+    "nothing measured": lambda b, p: (b, Table({**p, "flux": np.full((80, 2), np.nan)})),
+    "unknown case": lambda b, p: (b, Table({**p, "case": ["two"] * 80})),
+    "no zeropoint": lambda b, p: (Table(b, meta={}), p),
+    "dark galaxies": lambda b, p: (Table({**b, "flux": -b["flux"]}, meta=b.meta), p),
+    "no blends": lambda b, p: (b[:0], p[:0]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_tables_get_one_sentence_everywhere(exam, wrong):
+    given, spoilt = WRONG[wrong](exam[1], exam[3][NAME])
+    for view in VIEWS.values():
+        with pytest.raises(ValueError, match=r"'mine'|zeropoint|True values|no blends"):
+            view(given, {"mine": spoilt})
+
+
+@pytest.mark.parametrize("wrong", list(WRONG)[:4])
+def test_worst_blends_are_not_sought_in_wrong_tables(exam, wrong):
+    with pytest.raises(ValueError, match=r"\w+"):
+        figures.worst_blends(exam[0], *WRONG[wrong](exam[1], exam[3][NAME]))

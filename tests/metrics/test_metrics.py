@@ -1,0 +1,491 @@
+"""Scores: definitions, failures, and error bars; the paper's numbers are held in tests/data/test_published.py."""
+
+# isort: off
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from blendkit import metrics
+from blendkit.metrics import CASES, binned_scores, calibration, case_shares, delta_mag, difference, figure_5
+from blendkit.metrics import flux_scores, iou, magnitude_scores, mask_scores, measurements, ranking, resample, scores
+from blendkit.metrics import table2, table3
+
+ZEROPOINT = 25.96
+MEMBERS = ("central", "companion")
+SCORES = ("bias", "median", "scatter", "robust_scatter", "outliers", "mape_mag", "mape_flux", "median_flux")
+PULLS = ("within_1", "within_2", "within_3", "pull_mean", "pull_scatter")
+TYPES = ("sph", "disk", "sphd", "irr")
+
+
+def fabricate(n=3000, n_galaxies=None, sigma=0.1, seed=0, k=2):
+    """Blends and predictions with Gaussian Δmag; every row its own galaxy unless `n_galaxies` is given."""
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(n * k).reshape(n, k) if n_galaxies is None else rng.integers(n_galaxies, size=(n, k))
+    flux = 10 ** rng.uniform(0.5, 3, (n, k))
+    blends = Table({"id": ids, "flux": flux}, meta={"zeropoint": ZEROPOINT})
+    return blends, Table({"flux": flux * 10 ** (-0.4 * rng.normal(0.02, sigma, (n, k)))})
+
+
+def catalogue(n=2000, n_galaxies=None, seed=0):
+    """As `fabricate`, with what else is known of the blends and, for the method, errors and detection cases."""
+    blends, pred = fabricate(n, n_galaxies, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    blends["r_eff"], blends["morphology"] = rng.uniform(2, 10, (n, 2)), rng.choice(TYPES, (n, 2))
+    blends["distance"] = rng.uniform(2, 60, n)
+    blends["delta_mag"] = -2.5 * np.log10(blends["flux"][:, 0] / blends["flux"][:, 1])
+    pred["flux_err"] = blends["flux"] * rng.uniform(0.05, 0.2, (n, 2))
+    pred["flux"] = blends["flux"] + pred["flux_err"] * rng.normal(size=(n, 2))
+    pred["case"] = rng.choice(CASES, n, p=[0.6, 0.15, 0.1, 0.1, 0.05])
+    return blends, pred
+
+
+def robust(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+def all_scores(true, measured):
+    """The columns of `scores`, by numpy, of fluxes that were all measured."""
+    dmag, mag = 2.5 * np.log10(true / measured), ZEROPOINT - 2.5 * np.log10(true)
+    percent = 100 * np.abs(measured / true - 1)
+    values = dmag.mean(), np.median(dmag), dmag.std(), robust(dmag), np.mean(np.abs(dmag) > 0.75)
+    return [*values, 100 * np.mean(np.abs(dmag / mag)), percent.mean(), np.median(percent)]
+
+
+def only_row(table, **where):
+    (row,) = [row for row in table if all(row[name] == value for name, value in where.items())]
+    return row
+
+
+def values_in(row, names, end=""):
+    return [row[f"{name}{end}"] for name in names]
+
+
+class TestDefinitions:
+    def test_scores_of_a_worked_example(self):
+        got = magnitude_scores([20.0, 20.0, 20.0, 25.0], [20.75, 21.0, 19.0, np.nan])
+        dmag = np.array([0.75, 1.0, -1.0])
+        expected = [3, 1, dmag.mean(), dmag.std(), 2 / 3, (3.75 + 5 + 5) / 3]  # exactly 0.75 is not yet an outlier
+        assert_allclose(list(got.values()), expected)
+        got = flux_scores([10.0, 10, 10, 10, 10, 10, 10], [11.0, 8, 13, np.nan, 0, -3, np.inf])
+        assert_allclose(list(got.values()), [3, 4, 20, 20])
+        assert_allclose(flux_scores([10.0, 10], [11, 14])["median"], 25)  # an even number: the mean of the middle two
+
+    @given(st.lists(st.tuples(st.floats(15, 28), st.floats(-3, 3)), min_size=1, max_size=40))
+    def test_scores_are_numpys_and_vanish_for_a_perfect_method(self, pairs):
+        true, dmag = np.array(pairs).T
+        assert list(magnitude_scores(true, true).values()) == [len(true), 0, 0, 0, 0, 0]
+        assert list(flux_scores(true, true).values()) == [len(true), 0, 0, 0]
+        got, dmag = magnitude_scores(true, true + dmag), true + dmag - true
+        expected = [dmag.mean(), dmag.std(), np.mean(np.abs(dmag) > 0.75), 100 * np.mean(np.abs(dmag) / true)]
+        assert_allclose(list(got.values())[2:], expected, rtol=1e-9, atol=1e-12)
+
+    @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(0, 4)), min_size=1, max_size=30))
+    def test_weighted_statistics_are_those_of_repeated_values(self, pairs):
+        values, weights = np.array([p[0] for p in pairs]), np.array([[p[1] for p in pairs]])
+        weights[0, 0] += 1
+        own = np.repeat(values, weights[0])
+        assert_allclose(metrics.weighted_median(values, weights), np.median(own))
+        assert_allclose(metrics.bootstrap.scatter(values, weights), own.std(), atol=1e-7)
+        assert_allclose(metrics.bootstrap.robust_scatter(values, weights), robust(own), atol=1e-8)
+
+    def test_measured_fainter_is_a_positive_bias(self):
+        blends, _ = fabricate(50)
+        half = Table({"flux": blends["flux"] / 2})
+        for bias in (scores(blends, {"half": half})["bias"], delta_mag(blends, half)):
+            assert_allclose(bias, 2.5 * np.log10(2))
+
+    def test_bias_and_scatter_survive_a_large_common_offset(self):
+        dmag = 1e-6 * np.random.default_rng(0).normal(size=500)
+        assert_allclose(magnitude_scores(np.full(500, 20.0), 1020.0 + dmag)["scatter"], dmag.std(), rtol=1e-4)
+
+    def test_what_was_not_measured_is_counted_without_a_warning(self, recwarn):
+        for got in (magnitude_scores([20.0, 21], [np.nan, np.inf]), flux_scores([1.0, 2], [np.nan, -1])):
+            assert (got.pop("n"), got.pop("failed")) == (0, 2)
+            assert np.isnan(list(got.values())).all()
+        assert flux_scores([10.0, 10.0], MaskedColumn([11.0, 99.0], mask=[False, True]))["failed"] == 1
+        got = magnitude_scores([0, 20.0, -10], [1, 21.0, -11])  # a magnitude of zero is left out of the percentage only
+        assert_allclose([got["mape"], got["bias"], got["n"]], [(5 + 10) / 2, 1 / 3, 3])
+        assert not recwarn.list
+
+    @pytest.mark.parametrize(
+        ("score", "true", "measured", "word"),
+        [
+            (magnitude_scores, [20.0, 21], [20.0], "shape"),
+            (magnitude_scores, [20.0, np.nan], [20.0, 21], "True values"),
+            (flux_scores, [1.0, 0.0, -2], [1.0, 1, 1], "positive"),
+            (flux_scores, MaskedColumn([1.0], mask=[True]), [1.0], "missing"),
+            (iou, np.zeros((1, 4, 4, 2), bool), np.zeros((1, 4, 4, 2)), "threshold"),
+            (iou, np.zeros((4, 4, 2), bool), np.zeros((4, 4, 2), bool), r"\(n, ny, nx, k\)"),
+        ],
+    )
+    def test_what_cannot_be_scored(self, score, true, measured, word):
+        with pytest.raises(ValueError, match=word):
+            score(true, measured)
+
+    def test_iou_against_sets_of_pixels(self):
+        true, measured = np.random.default_rng(0).random((2, 4, 5, 6, 3)) > 0.6
+        true[0, ..., 0] = measured[0, ..., 0] = measured[1, ..., 1] = False
+        got = iou(true, measured)
+        assert np.isnan(got[0, 0])
+        assert got[1, 1] == 0
+        for n, k in np.argwhere(np.isfinite(got)):
+            a, b = (set(np.flatnonzero(masks[n, :, :, k])) for masks in (true, measured))
+            assert got[n, k] == len(a & b) / len(a | b)
+
+
+class TestMeasurements:
+    def test_measurements_are_a_row_per_method_and_galaxy(self):
+        blends, pred = catalogue(40, n_galaxies=9)
+        pred["flux"][3, 1] = -1
+        rows = measurements(blends, {"a": pred, "b": pred[["flux"]]})
+        assert len(rows) == 2 * 2 * 40
+        for row in rows:
+            where = row["blend"], row["place"]
+            assert (row["galaxy"], row["true"]) == (blends["id"][where], blends["flux"][where])
+            assert row["member"] == MEMBERS[row["place"]]
+            assert row["case"] == (pred["case"][row["blend"]] if row["method"] == "a" else "")
+            assert row["counts"] == (row["case"] in ("", "both", f"only {row['member']}"))
+        assert np.count_nonzero(np.isnan(rows["measured"])) == 2
+        assert_allclose(rows["mag_measured"] - rows["mag_true"], np.tile(delta_mag(blends, pred).T.ravel(), 2))
+
+    def test_three_galaxies_and_lone_ones(self):
+        blends, pred = fabricate(60, n_galaxies=12, k=3)
+        blends["id"][:20, 2], blends["id"][:10, 1] = -1, -1
+        there = np.asarray(blends["id"]) >= 0
+        blends["flux"][~there] = np.nan
+        blends["morphology"] = np.where(there, "disk", "")
+        blends["distance"] = np.where(there[:, 1], np.arange(60.0), np.nan)
+        table = scores(blends, {"a": pred})
+        assert table["n"].tolist() == [60, 50 + 40]
+        own = all_scores(*(np.asarray(t["flux"])[:, 1:][there[:, 1:]] for t in (blends, pred)))
+        assert_allclose(values_in(table[1], SCORES), own)
+        assert np.isfinite(delta_mag(blends, pred)).sum() == 150
+        assert binned_scores(blends, {"a": pred}, "distance", 2)["n"].tolist() == [25, 25, 40, 50]
+        ious = mask_scores(blends, {"a": np.where(there, 0.5, np.nan)})
+        got = {(row["member"], row["pair"]): row["n"] for row in ious}
+        assert got["central", "all"] == got["both", "all"] == 60
+        assert (got["companion", "all"], got["central", "disk"], got["central", "disk + disk"]) == (90, 10, 50)
+
+
+class TestErrorBars:
+    def test_resample_draws_galaxies_with_all_their_rows(self):
+        galaxies = np.random.default_rng(1).choice(["a", "b", "c", "d"], 50)
+        weights = resample(galaxies, 4000, seed=3)
+        _, first, galaxy = np.unique(galaxies, return_index=True, return_inverse=True)
+        assert_array_equal(weights, weights[:, first][:, galaxy])
+        assert_array_equal(weights[:, first].sum(axis=1), 4)
+        assert_allclose(weights.mean(axis=0), 1, atol=0.07)
+        assert_array_equal(weights, resample(galaxies, 4000, seed=3))
+        assert (weights != resample(galaxies, 4000, seed=4)).any()
+        for wrong in (([],), (galaxies, 1)):
+            with pytest.raises(ValueError, match="at least"):
+                resample(*wrong)
+
+    def test_errors_of_independent_rows_are_the_analytic_ones(self):
+        n, sigma = 2000, 0.4
+        blends, pred = fabricate(n, sigma=sigma)
+        for row in scores(blends, {"a": pred}, n_bootstrap=600):
+            assert_allclose(row["bias_err"], sigma / np.sqrt(n), rtol=0.1)
+            assert_allclose(row["scatter_err"], sigma / np.sqrt(2 * n), rtol=0.1)
+            assert_allclose(row["outliers_err"], np.sqrt(row["outliers"] * (1 - row["outliers"]) / n), rtol=0.1)
+
+    def test_a_galaxy_repeated_in_many_rows_counts_once(self):
+        blends, pred = fabricate(200)
+        pred["case"] = np.resize(CASES, 200)
+        rows = np.repeat(np.arange(200), 9)
+        once, nine = scores(blends, {"a": pred}), scores(blends[rows], {"a": pred[rows]})
+        for name in once.colnames[5:]:
+            assert_allclose(nine[name], once[name])
+        shares, again = case_shares(blends, pred), case_shares(blends[rows], pred[rows])
+        assert_allclose(again["share_err"], shares["share_err"])
+        assert_allclose(shares["share_err"], np.sqrt(shares["share"] * (1 - shares["share"]) / 200), rtol=0.15)
+
+    @pytest.mark.parametrize("member", MEMBERS)
+    def test_errors_are_those_of_scoring_each_resample(self, member):
+        blends, pred = fabricate(500, n_galaxies=40, sigma=0.5)
+        pred["flux"][::7, 1] = np.nan
+        got = only_row(scores(blends, {"a": pred}, n_bootstrap=50, seed=9), member=member)
+        place = MEMBERS.index(member)
+        good = np.isfinite(pred["flux"][:, place])
+        true, measured = (np.array(table["flux"][good, place]) for table in (blends, pred))
+        assert_allclose(values_in(got, SCORES), all_scores(true, measured))
+        weights = resample(blends["id"][good, place], 50, seed=9)
+        each = [all_scores(np.repeat(true, w), np.repeat(measured, w)) for w in weights]
+        assert_allclose(values_in(got, SCORES, "_err"), np.std(each, axis=0, ddof=1))
+
+    def test_error_of_a_difference_is_that_of_a_slow_loop_over_galaxies(self):
+        blends, pred = catalogue(1000, n_galaxies=80)
+        rng = np.random.default_rng(5)
+        pred["flux"] *= (10 ** rng.normal(0, 0.05, 80))[blends["id"]]  # what a galaxy's rows have in common
+        ids, true, measured = (np.asarray(values) for values in (blends["id"], blends["flux"], pred["flux"]))
+        predictions = {"a": pred[["flux"]], "b": Table({"flux": measured * (1 + 0.03 * rng.normal(size=(1000, 2)))})}
+        off = np.subtract(*(100 * np.abs(pred["flux"] / true - 1).T.ravel() for pred in predictions.values()))
+        pair = difference(blends, predictions, "a", "b", n_bootstrap=1000)
+        assert pair["difference"] == pytest.approx(off.mean())
+        rows_of = [np.flatnonzero(ids.T.ravel() == i) for i in range(80)]
+        loop = [off[np.concatenate([rows_of[i] for i in rng.integers(80, size=80)])].mean() for _ in range(1000)]
+        assert pair["error"] == pytest.approx(np.std(loop), rel=0.12)
+        alone = scores(blends, predictions)["mape_flux_err"][::2]
+        assert pair["error"] < 0.5 * np.hypot(*alone), "the same galaxies for both"
+
+    def test_one_galaxy_has_no_error_bar(self, recwarn):
+        blends, pred = fabricate(20, n_galaxies=1)
+        predictions = {"a": pred, "b": pred}
+        for make, name in ((scores, "bias"), (ranking, "mape"), (table2, "median")):
+            table = make(blends, predictions)
+            assert np.isfinite(table[name]).all()
+            assert np.isnan(table[f"{name}_err"]).all()
+        assert_array_equal(list(difference(blends, predictions, "a", "b").values()), [0, np.nan])
+        assert not recwarn.list
+
+
+class TestScores:
+    def test_scores_table_of_a_fabricated_catalogue(self):
+        blends, good = fabricate(200, n_galaxies=50)
+        sep = Table({"flux": good["flux"], "case": np.resize(["both", "both", "only central", "none"], 200)})
+        sep["flux"][sep["case"] != "both", 1] = np.nan
+        sep["flux"][sep["case"] == "none", 0] = -1
+        sep.meta["matching"] = "nearest to the centre"
+        table = scores(blends, {"net": good, "SEP": sep})
+        with_errors = [column for name in SCORES for column in (name, f"{name}_err")]
+        assert table.colnames == ["method", "member", "case", "n", "failed", *with_errors]
+        assert [tuple(row)[:3] for row in table] == [
+            *(("net", member, "all") for member in MEMBERS),
+            *(("SEP", member, case) for member in MEMBERS for case in ("all", "both", "only central", "none")),
+        ]
+        assert table["n"].tolist() == [200, 200, 150, 100, 50, 0, 100, 100, 0, 0]
+        assert table["failed"].tolist() == [0, 0, 50, 0, 0, 50, 100, 0, 50, 50]
+        for name in with_errors:
+            assert_array_equal(np.isfinite(table[name]), table["n"] > 0)
+            assert table[name].description
+        assert table.meta["matching"] == {"net": "not stated", "SEP": "nearest to the centre"}
+        assert (table["bias"].unit, table["mape_flux"].unit) == ("mag", "%")
+
+    def test_errors_of_a_method_do_not_depend_on_its_company_or_the_row_order(self):
+        blends, pred = catalogue(300, n_galaxies=30)
+        order = np.random.default_rng(0).permutation(300)
+        alone = scores(blends, {"a": pred})
+        beside = scores(blends, {"b": pred[["flux"]], "a": pred})[2:]
+        shuffled = scores(blends[order], {"a": pred[order]})
+        for name in alone.colnames[3:]:
+            assert_array_equal(alone[name], beside[name])
+            assert_allclose(alone[name], shuffled[name])
+        assert (alone["bias_err"] != scores(blends, {"a": pred}, seed=1)["bias_err"]).all()
+
+    def test_what_is_no_mapping_of_tables(self):
+        blends, pred = fabricate(5)
+        for score in (scores, figure_5, table2, ranking):
+            for predictions in ({}, [pred], pred, {"mine": {"flux": [1]}}):
+                with pytest.raises(ValueError, match=r"at least one|'mine'"):
+                    score(blends, predictions)
+        with pytest.raises(ValueError, match="bool"):
+            scores(blends, {"a": pred}, where=np.arange(3))
+
+    def test_difference_of_a_worked_example(self):
+        blends = Table({"id": [[1, 3], [2, 1]], "flux": np.full((2, 2), 10.0)}, meta={"zeropoint": ZEROPOINT})
+        a = Table({"flux": [[11.0, 13.0], [np.nan, 10]]})  # errors 10, 30, 100, 0
+        b = Table({"flux": [[12.0, 0.0], [9.0, 10]]})  # 20, 100, 10, 0
+        got, back = (difference(blends, {"a": a, "b": b, "not looked at": None}, *pair) for pair in ("ab", "ba"))
+        assert got["difference"] == pytest.approx((140 - 130) / 4)
+        assert (back["difference"], back["error"]) == pytest.approx((-got["difference"], got["error"]))
+        with pytest.raises(ValueError, match="'c'"):
+            difference(blends, {"a": a, "b": b}, "a", "c")
+
+
+class TestFigure5AndBins:
+    @pytest.mark.parametrize("member", MEMBERS)
+    def test_figure_5_counts_the_cases_of_the_paper(self, member):
+        blends, pred = catalogue(600, n_galaxies=50)
+        pred["flux"][:40, 0] = np.nan
+        table = figure_5(blends, {"SEP": pred, "net": pred[["flux"]]})
+        numbers = [name for name in table.colnames[2:] if name != "left_out"]
+        assert (table["n"] + table["failed"] + table["left_out"] == 600).all()
+        for method, cases in (("SEP", ["both", f"only {member}"]), ("net", CASES)):
+            where = np.isin(pred["case"], cases)
+            own = only_row(scores(blends, {method: pred[["flux"]]}, where=where), member=member)
+            got = only_row(table, method=method, member=member)
+            assert_allclose(values_in(got, numbers), values_in(own, numbers))
+
+    @pytest.mark.parametrize("by", ["delta_mag", "distance", "separation", "morphology", "case"])
+    def test_bins_hold_every_row_once_in_whatever_order(self, by):
+        blends, pred = catalogue(500, n_galaxies=60)
+        pred["flux"][::9, 0] = np.nan
+        order = np.random.default_rng(0).permutation(500)
+        mixed = binned_scores(blends[order], {"a": pred[order]}, by, n_bootstrap=9)
+        counted = binned_scores(blends, {"a": pred}, by, n_bootstrap=9)
+        for name in counted.colnames[4:]:
+            assert_allclose(counted[name], mixed[name], atol=1e-12)
+        every = binned_scores(blends, {"a": pred}, by, rows="all", n_bootstrap=2)
+        for member, failed in (("central", 56), ("companion", 0)):
+            of, some = (table[table["member"] == member] for table in (every, counted))
+            assert (of["n"].sum(), of["failed"].sum()) == (500 - failed, failed)
+            assert (some["n"] + some["failed"]).sum() == metrics.figure_5_rows(pred, member).sum()
+
+    def test_bins_are_scores_of_their_rows(self):
+        blends, pred = catalogue(500, n_galaxies=60)
+        pred["flux"][::9, 1] = np.nan
+        for row in binned_scores(blends, {"a": pred}, "distance", [2, 10, 25, 60], rows="all", seed=3):
+            where = np.asarray((blends["distance"] >= row["low"]) & (blends["distance"] < row["high"]))
+            own = only_row(scores(blends, {"a": pred}, where=where, seed=3), member=row["member"], case="all")
+            assert values_in(row, own.colnames[3:]) == values_in(own, own.colnames[3:])
+
+    def test_equal_bins_are_numpys_over_all_blends_with_both_ends(self):
+        blends, pred = catalogue(200)
+        blends["distance"] = np.round(blends["distance"])
+        blends["distance"][0], pred["case"][0] = 600, "none"
+        table = binned_scores(blends, {"a": pred}, "distance", 3, rows="all", n_bootstrap=2)
+        n, edges = np.histogram(blends["distance"], 3)
+        assert table["n"].tolist() == 2 * n.tolist()
+        assert_allclose([*table["low"][:3], table["high"][2]], edges)
+        assert (table["label"][1], table["label"][2]) == ("201 to 401", "401 to 600")
+        given = binned_scores(blends, {"a": pred}, np.arange(200), [0, 10, 20], rows="all", n_bootstrap=2)
+        assert given["n"].tolist() == 2 * [10, 11]
+
+    def test_masked_words_are_a_bin_of_their_own(self):
+        blends, pred = catalogue(300)
+        masked = np.zeros((300, 2), bool)
+        masked[:40, 0] = True
+        blends["morphology"] = MaskedColumn(blends["morphology"], mask=masked)
+        table = binned_scores(blends, {"a": pred}, "morphology", rows="all", n_bootstrap=2)
+        assert table["label"].tolist() == 2 * [*TYPES, "masked"]
+        assert table["n"].tolist()[4::5] == [40, 40]
+        pairs = mask_scores(blends, {"a": np.ones((300, 2))}, n_bootstrap=2)
+        assert sum(row["n"] for row in pairs if row["member"] == "both" and "masked" in row["pair"]) == 40
+        pred["case"] = MaskedColumn(pred["case"], mask=np.arange(300) == 7)
+        assert only_row(scores(blends, {"a": pred}, n_bootstrap=2), member="central", case="masked")["n"] == 1
+        assert not metrics.figure_5_rows(pred, "central")[7]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"by": "z"}, {"by": "case"}, {"by": [1.0, 2]}, {"by": [1, 2, np.nan, 4, 5.0]}, {"bins": 0}, {"bins": [1]},
+         {"bins": [1, 3, 2]}, {"rows": "some"}],
+    )  # fmt: skip
+    def test_wrong_bins(self, arguments):
+        blends, pred = catalogue(5)
+        with pytest.raises(ValueError, match=r"\w+"):
+            binned_scores(blends, {"a": pred[["flux"]]}, **{"by": "distance"} | arguments)
+
+
+class TestCalibrationAndMasks:
+    def test_gaussian_pulls_are_covered_as_gaussians_are(self):
+        blends, pred = catalogue(20000)
+        for row in calibration(blends, {"a": pred}, n_bootstrap=20):
+            for name, expected in zip(PULLS, (0.6827, 0.9545, 0.9973, 0, 1), strict=True):
+                assert abs(row[name] - expected) < 4 * row[f"{name}_err"] < 0.06
+        pred["flux_err"] /= 2  # errors half as large as they should be, and a bias of one of them
+        pred["flux"] += pred["flux_err"]
+        table = calibration(blends, {"a": pred}, n_bootstrap=2)
+        assert_allclose(table["pull_scatter"], 2, rtol=0.04)
+        assert_allclose(table["pull_mean"], 1, rtol=0.06)
+        assert_allclose(table["within_2"], 0.6247, atol=0.012)  # a Gaussian between -1.5 and 0.5 sigma
+
+    def test_calibration_of_a_worked_example_counts_failures(self):
+        blends, pred = fabricate(6)
+        blends["flux"][:, 0] = 10.0
+        pred["flux"][:, 0] = [11.0, 12, 13.5, np.nan, 10, 10]
+        pred["flux_err"] = np.stack([[1.0, 1, 1, 1, np.nan, 0], [1e9] * 6], axis=1)
+        table = calibration(blends, {"a": pred, "without": pred[["flux"]]})
+        assert set(table["method"]) == {"a"}
+        assert (table["n"].tolist(), table["failed"].tolist()) == ([3, 6], [3, 0])
+        assert_allclose(values_in(table[0], PULLS), [1 / 3, 2 / 3, 2 / 3, 6.5 / 3, 1.4826])
+        with pytest.raises(ValueError, match="predicts errors"):
+            calibration(blends, {"a": pred[["flux"]]})
+
+    def test_mask_scores_of_a_worked_example(self):
+        nan = np.nan
+        types = [["irr", "disk"], ["disk", "irr"], ["sph", "sph"], ["disk", "disk"]]
+        blends = Table({"id": [[1, 4], [2, 5], [3, 6], [1, 5]], "morphology": types})
+        unet = mask_scores(blends, {"unet": [[0.8, 0.6], [0.4, nan], [nan, nan], [1.0, 0.0]]})
+        assert unet["pair"].tolist() == 3 * ["all", "sph + sph", "disk + disk", "disk + irr"]
+        assert unet["member"].tolist() == ["central"] * 4 + ["companion"] * 4 + ["both"] * 4
+        assert unet["n"].tolist() == [3, 0, 1, 2, 2, 0, 1, 1, 3, 0, 1, 2]
+        assert_allclose(unet["iou"], [2.2 / 3, nan, 1, 0.6, 0.3, nan, 0, 0.6, 1.6 / 3, nan, 0.5, 0.55])
+        assert_array_equal(np.isfinite(unet["iou_err"]), [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 1])
+        for wrong in (np.ones(4), np.full((4, 2), 1.5)):
+            with pytest.raises(ValueError, match="'a'"):
+                mask_scores(blends, {"a": wrong})
+
+    def test_errors_of_mask_scores_draw_companions_or_centrals(self):
+        blends, _ = catalogue(300, n_galaxies=20)
+        values, ids = np.random.default_rng(0).random((300, 2)), np.asarray(blends["id"])
+        columns = {"central": (values[:, 0], 0), "companion": (values[:, 1], 1), "both": (values.mean(axis=1), 0)}
+        for member, (column, place) in columns.items():
+            row = only_row(mask_scores(blends, {"a": values}), member=member, pair="all")
+            weights = resample(ids[:, place])
+            means = weights @ column / weights.sum(axis=1)
+            assert_allclose([row["iou"], row["iou_err"]], [column.mean(), means.std(ddof=1)])
+
+    def test_case_shares_need_a_case_for_each_blend(self):
+        blends, pred = fabricate(5)
+        pred["case"] = ["both", "both", "more", "both", "only companion"]
+        table = case_shares(blends, pred)
+        assert (table["case"].tolist(), table["n"].tolist()) == (list(CASES), [3, 0, 1, 1, 0])
+        for wrong in (pred[["flux"]], pred[:4]):
+            with pytest.raises(ValueError, match="expected"):
+                case_shares(blends, wrong)
+
+
+class TestTables:
+    def test_table2_holds_the_scores_of_each_member_and_of_all_together(self):
+        blends, pred = fabricate(600, n_galaxies=40)
+        pred["flux"][:100, 1] = np.nan
+        *rows, total = table2(blends, {"a": pred}, seed=3)
+        for row, own in zip(rows, scores(blends, {"a": pred}, seed=3), strict=True):
+            theirs = values_in(own, ("n", "failed", "mape_flux", "mape_flux_err", "median_flux"))
+            assert values_in(row, ("n", "failed", "mape", "mape_err", "median")) == theirs
+        errors = 100 * np.abs(np.asarray(pred["flux"] / blends["flux"]).T.ravel() - 1)
+        good, ids = np.isfinite(errors), np.asarray(blends["id"]).T.ravel()
+        assert (total["member"], total["n"], total["failed"]) == ("total", 1100, 100)
+        assert_allclose([total["mape"], total["median"]], [errors[good].mean(), np.median(errors[good])])
+        weights = resample(ids[good], seed=3)  # galaxies are drawn with all their rows, central or not
+        assert_allclose(total["mape_err"], (weights @ errors[good] / weights.sum(axis=1)).std(ddof=1))
+
+    @pytest.mark.filterwarnings("ignore:Invalid keyword for column 3")  # FITS knows no separators of thousands
+    @pytest.mark.parametrize("ending", ["ecsv", "fits"])
+    def test_table2_with_parameters_can_be_saved(self, tmp_path, ending):
+        blends, pred = fabricate(60)
+        table = table2(blends, dict.fromkeys("abc", pred), {"a": 1234567, "b": None}, n_bootstrap=2)
+        assert "1,234,567" in "".join(table.pformat(max_width=-1))
+        table.write(tmp_path / f"table.{ending}")
+        found = Table.read(tmp_path / f"table.{ending}")
+        assert found.colnames == table.colnames
+        assert found["parameters"].tolist() == 3 * [1234567] + 6 * [None]
+
+    def test_table3_is_the_papers(self):
+        assert [tuple(row) for row in table3()["setting", "cold", "hot"]] == [
+            ("DETECT_THRESH", "5", "4"), ("DETECT_MINAREA", "10", "6"), ("DEBLEND_MINCONT", "0.01", "0.0001"),
+            ("DEBLEND_NTHRESH", "64", "64"),
+        ]  # fmt: skip
+
+    def test_ranking_stands_in_the_order_of_the_errors(self):
+        blends, predictions = fabricate(600)[0], {f"sigma {s}": fabricate(600, sigma=s)[1] for s in (0.4, 0.1, 0.2)}
+        predictions["sigma 0.2"].meta["seconds_per_blend"] = 0.003
+        table = ranking(blends, predictions)
+        assert list(table["method"]) == ["sigma 0.1", "sigma 0.2", "sigma 0.4"]
+        assert list(table["rank"]) == [1, 2, 3]
+        assert_allclose(table["seconds"], [np.nan, 0.003, np.nan])
+        assert table["outliers"][0] == 0 < table["outliers"][-1]
+
+    def test_leaving_out_galaxies_does_not_help(self):
+        blends, pred = fabricate(600)
+        choosy = fabricate(600, sigma=0.05)[1]
+        choosy["flux"][:300, 1] = np.nan
+        first, last = ranking(blends, {"measures half of the companions": choosy, "measures all": pred})
+        assert first["method"] == "measures all"
+        assert last["mape"] < first["mape"]
+        assert last["failed"] == pytest.approx(25)
+        assert last["mape_all"] == pytest.approx(0.75 * last["mape"] + 0.25 * 100)
+
+    @pytest.mark.parametrize(
+        ("matching", "word"),
+        [("true positions of both galaxies known; else the fit starts there", "told"),
+         ("pixels only: the network knows that the central galaxy is in the centre", "pixels"),
+         ("nearest to the centre", "unknown"), (None, "unknown")],
+    )  # fmt: skip
+    def test_positions_are_in_a_word(self, matching, word):
+        blends, pred = fabricate(9)
+        pred.meta = {"matching": matching} if matching else {}
+        assert ranking(blends, {"a": pred}, n_bootstrap=2)["positions"] == word

@@ -1,0 +1,96 @@
+"""The synthetic sample is held to real galaxies, and the stored tables to what the code measures today."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+import blendkit as bk
+from blendkit.deblenders import sep_baselines
+from blendkit.metrics import readable, reference_cases, reference_scores, scoreboard, write_scoreboard
+from tools.reference import like_for_like
+
+
+def sep_on(sample, n):
+    """Blends of a sample, and what SEP's three fluxes make of them."""
+    blends = bk.draw_blends(sample, n)
+    images, _, _ = bk.render(sample, blends, masks=False)
+    return blends, sep_baselines(images, truth=blends)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Cleaned synthetic galaxies to choose from."""
+    return bk.clean(bk.load_sample("synthetic", n=600, seed=42))
+
+
+@pytest.fixture(scope="module")
+def pair(hst_clean, pool):
+    """Real galaxies, and synthetic ones alike in magnitude and size."""
+    return like_for_like(hst_clean, pool)
+
+
+@pytest.fixture(scope="module")
+def boards(pair):
+    return [scoreboard(name, *sep_on(sample, 1500)) for name, sample in zip(("real", "synthetic"), pair, strict=True)]
+
+
+def test_matched_samples_are_alike(pair):
+    real, matched = pair
+    assert len(real) == len(matched) == len(set(matched.catalog["id"]))
+    for name, tolerance in (("mag", {"abs": 0.3}), ("r_eff", {"rel": 0.15})):
+        assert np.median(real.catalog[name]) == pytest.approx(np.median(matched.catalog[name]), **tolerance)
+
+
+@pytest.mark.parametrize("score", ["both", "mape_flux"])
+def test_sep_fares_on_synthetic_galaxies_as_on_real_ones(boards, score):
+    """The synthetic exam is neither easier nor harder: within 30 % for the two-found share and every flux MAPE."""
+    real, synthetic = (np.asarray(board[score]) for board in boards)
+    assert np.abs(synthetic / real - 1).max() < 0.3
+
+
+def test_stored_scores_are_what_is_measured_today(boards):
+    stored = reference_scores()
+    for board, text in zip(boards, ("real HST", "synthetic"), strict=True):
+        rows = stored[[text in name for name in stored["sample"]]]
+        assert rows["member"].tolist() == board["member"].tolist()
+        for score in ("both", "bias", "mape_flux"):
+            error = np.hypot(rows[f"{score}_err"], board[f"{score}_err"])
+            assert (np.abs(rows[score] - board[score]) < 3 * error + 0.01).all(), (text, score)
+
+
+def test_sep_fares_on_synthetic_galaxies_as_on_candels(pool, published):
+    """At the separations of the published test blends, SEP finds both galaxies as often as the paper did."""
+    theirs, paper = published
+    blends, predictions = sep_on(pool, 1500)
+    apart = [np.asarray(table["distance"]) / np.max(table["r_eff"], axis=1) for table in (theirs, blends)]
+    bins = np.linspace(0.4, 4, 13)
+    ratio = np.histogram(apart[0], bins)[0] / np.maximum(np.histogram(apart[1], bins)[0], 1)
+    weights = ratio[np.clip(np.digitize(apart[1], bins) - 1, 0, len(ratio) - 1)]
+    split, cases = (table["case"] for table in (paper["SExtractor"], predictions["SEP isophotal"]))
+    assert np.average(cases == "both", weights=weights) == pytest.approx(np.mean(split == "both"), rel=0.1)
+    assert np.average(cases == "more", weights=weights) < 2.5 * np.mean(split == "more")
+
+
+def test_stored_tables_leave_out_the_sample_being_measured():
+    assert set(reference_scores()["source"]) == {"hst-sample", "matched"}
+    assert set(reference_scores(but="hst-sample")["source"]) == {"matched"}
+    assert [table["share"].sum() for table in reference_cases(but="hst-sample").values()] == [pytest.approx(1)]
+
+
+def test_written_scoreboards_have_a_line_for_each_row_of_every_kind_of_method(tmp_path):
+    flux = 10 ** np.random.default_rng(0).uniform(0, 2, (60, 2))
+    blends = Table({"id": np.arange(120).reshape(60, 2), "flux": flux}, meta={"zeropoint": 25.96})
+    network = Table({"flux": 1.1 * flux})
+    seeking = Table({"flux": 1.2 * flux, "case": np.repeat(["both", "only central", "more"], 20)})
+    both = scoreboard("both kinds", blends, {"network": network, "SEP": seeking})
+    for name in ("both", "one", "more"):
+        assert both[name].tolist() == pytest.approx([np.nan] * 2 + [100 / 3] * 2, nan_ok=True)
+    path = write_scoreboard(tmp_path / "new", both, scoreboard("alone", blends, {"network": network}))
+    text = path.read_text("utf-8")
+    first, head, rule, *rows = text.split("\n\n")[0].splitlines()
+    assert first.startswith("both kinds: two objects found in 33.3 ± ")
+    assert len(rows) == 4
+    assert {len(line) for line in (head, rule, *rows)} == {len(head)}
+    assert len(head) <= 125
+    assert "alone: nothing searched for objects" in text
+    assert readable(Table.read(tmp_path / "new" / "scoreboard.ecsv")) == text

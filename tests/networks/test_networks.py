@@ -1,0 +1,180 @@
+"""The networks: the sizes that the paper gives, what comes out, what is refused; and how ours sees a blend."""
+
+import numpy as np
+import pytest
+
+import blendkit as bk
+from blendkit.networks.backend import load_keras
+
+keras = load_keras()
+
+from blendkit.networks import builders, fractions  # noqa: E402
+from blendkit.networks.training import Blender, BlendLayer  # noqa: E402
+
+SMALL = {"blend2flux": {"filters": 4}, "unet": {"depth": 3, "filters": 4}, "fractions": {"width": 4}}
+SMALL["blend2mask2flux"] = {"depth": 3, "filters": 4, "flux_filters": 4, "dense": 8}
+OUTPUTS = {"blend2flux": {"fluxes"}, "unet": {"masks"}, "blend2mask2flux": {"masks", "fluxes"}}
+OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "images"}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Untrained networks for stamps of 32 x 64 pixels."""
+    return {name: builders.build(name, size | {"shape": (32, 64)}, seed=3) for name, size in SMALL.items()}
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return np.random.default_rng(1).normal(0.05, 0.1, (5, 32, 64)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def blended(make_sample):
+    """A layer, 192 blends of its galaxies, and what these look like."""
+    sample = make_sample(12, (32, 64))
+    blends = bk.draw_blends(sample, 192, seed=4, turns=False)
+    return BlendLayer(sample), blends, bk.render(sample, blends)
+
+
+def run(network, images):
+    outputs = bk.models.as_dict(network(images[..., None], training=False))
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+class TestSizes:
+    """Table 2 and section 3."""
+
+    @pytest.mark.parametrize(("filters", "count"), [(64, 1_607_106), (256, 25_696_002), (512, 102_772_226)])
+    def test_blend2flux(self, filters, count):
+        network = bk.models.blend2flux(filters)
+        assert (network.count_params(), network.get_layer("conv1").filters) == (count, filters)
+
+    def test_unet_and_blend2mask2flux(self):
+        network = bk.models.blend2mask2flux()
+        unet = network.get_layer("unet")
+        assert (network.count_params(), unet.count_params()) == (18_431_300, 7_759_554)
+        assert [unet.get_layer(f"down{i}_conv2").filters for i in range(1, 6)] == [32, 64, 128, 256, 512]
+        assert network.get_layer("blend2flux").input_shape == (None, 128, 128, 3)
+
+    @pytest.mark.parametrize("name", SMALL)
+    def test_plans(self, name):
+        """For laptops below a million parameters, for the paper of full size: the builders' defaults."""
+        for profile in ("quick", "tutorial"):
+            assert builders.build(name, bk.training.plan_of(name, profile).arguments).count_params() < 1e6
+        paper = bk.training.plan_of(name, "paper")
+        full = {"blend2flux": {"filters": 256}, "unet": {"depth": 5, "filters": 32}, "fractions": {"width": 64}}
+        assert (paper.blends, paper.arguments) == (25_000, full.get(name, {}))
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+    @pytest.mark.parametrize("name", bk.models.BUILDERS)
+    def test_shapes_and_precision(self, name, policy, stack):
+        network = builders.build(name, SMALL[name] | {"shape": (32, 64)}, policy=policy)
+        assert (network.name, network.input_shape) == (name, (None, 32, 64, 1))
+        outputs = run(network, 20 * stack)
+        assert outputs.keys() == OUTPUTS[name]
+        for key, value in outputs.items():
+            shape = (5, 2) if key in ("fluxes", "errors") else (5, 32, 64, 2)
+            assert (value.shape, value.dtype, np.isfinite(value).all()) == (shape, np.float32, True)
+        masks = outputs.get("masks", np.array([0, 1]))
+        assert 0 <= masks.min() < masks.max() <= 1
+
+    def test_initial_weights_follow_the_seed(self):
+        arguments = SMALL["unet"] | {"shape": (32, 32)}
+        first, same, other = (builders.build("unet", arguments, seed).get_weights()[0] for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first, same)
+        assert (first != other).any()
+
+    def test_unet_sees_the_pixel_itself(self, small):
+        """Skips reach the output: of two stamps that differ in a single pixel, masks differ there."""
+        images = np.zeros((2, 32, 64), "f4")
+        images[1, 9, 20] = 10
+        masks = run(small["unet"], images)["masks"]
+        assert (masks[0, 9, 20] != masks[1, 9, 20]).any()
+
+    def test_the_signal_reaches_the_deepest_level(self):
+        """Before training, deep maps are about as strong as the first: the network can learn from its first step on."""
+        network = bk.models.unet(5, 8, shape=(64, 64))
+        maps = [network.get_layer(name).output for name in ("down1_conv1", "down5_conv2")]
+        noise = np.random.default_rng(0).normal(0, 1, (4, 64, 64, 1)).astype("f4")
+        first, deepest = (np.sqrt(np.mean(m**2)) for m in keras.Model(network.input, maps).predict(noise, verbose=0))
+        assert deepest > 0.3 * first
+
+    def test_layers_have_names_that_a_drawing_can_show(self, small):
+        names = [layer.name for name in ("blend2flux", "unet", "blend2mask2flux") for layer in small[name].layers]
+        assert not [n for n in names if n.startswith(("conv2d", "dense_", "max_pooling"))]
+
+
+def test_a_bare_output_is_known_by_its_shape():
+    for shape, name in (((5, 2), "fluxes"), ((5, 3), "fluxes"), ((5, 16, 16, 2), "masks")):
+        value = np.zeros(shape)
+        assert bk.models.as_dict(value)[name] is value
+        assert bk.models.as_dict([value, {"extra": 2}]) == {name: value, "extra": 2}
+    for outputs in (np.zeros(5), np.zeros((5, 1)), np.zeros((5, 16, 2)), {"masks": np.zeros((5, 2))}):
+        with pytest.raises(ValueError, match="expected"):
+            bk.models.as_dict(outputs)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("blend2flux", {"filters": 0}), ("blend2flux", {"filters": 2.5}), ("blend2flux", {"dense": 0}),
+    ("unet", {"depth": 0}), ("unet", {"filters": -1}), ("blend2mask2flux", {"flux_filters": 0}),
+    ("fractions", {"width": 0}), ("blend2flux", {"shape": (100, 128)}), ("unet", {"depth": 6, "shape": (16, 32)}),
+    ("blend2mask2flux", {"shape": (50, 50)}), ("fractions", {"shape": (0, 64)}), ("unet", {"shape": (64, 64, 1)}),
+])  # fmt: skip
+def test_sizes_that_make_no_network(name, arguments):
+    with pytest.raises(ValueError, match="expected"):
+        builders.build(name, arguments)
+
+
+class TestFractions:
+    @pytest.mark.parametrize("at", [(16, 32), (0, 0), (5, 60), (31, 63)])
+    def test_turning_about_a_pixel(self, stack, at):
+        turned = np.asarray(fractions.TurnAbout()(stack, np.tile(np.int32(at), (5, 1))))
+        v, u = 2 * np.reshape(at, (2, 1, 1)) - np.indices((32, 64))
+        inside = (v >= 0) & (v < 32) & (u >= 0) & (u < 64)
+        expected = np.where(inside, stack[:, v.clip(0, 31), u.clip(0, 63)], 0)
+        np.testing.assert_array_equal(turned, expected)
+
+    def test_peak_is_the_highest_pixel(self, stack):
+        found = np.asarray(fractions.peak(fractions.to_patches(stack[..., None])[..., 0]))
+        np.testing.assert_array_equal(found @ [64, 1], stack.reshape(5, -1).argmax(axis=1))
+
+    def test_shares_are_shares(self, small, stack):
+        out = run(small["fractions"], stack)
+        assert (np.sign(out["images"]) == np.sign(stack)[..., None]).all()
+        assert (np.abs(out["images"].sum(-1)) <= np.abs(stack) * (1 + 1e-5)).all()
+        assert min(out["fluxes"].min(), out["errors"].min()) > 0
+
+    def test_half_of_the_blends_are_told_where_to_look(self, make_sample):
+        blends = bk.draw_blends(make_sample(12), 4000, seed=1)
+        told = fractions.hints(blends, np.random.default_rng(0))
+        silent = told[:, 0] == fractions.UNTOLD
+        assert ((told[:, 1] == fractions.UNTOLD) == silent).all()
+        assert silent.mean() == pytest.approx(0.5, abs=0.03)
+        off = np.abs(told - np.stack([blends["dy"][:, 1], blends["dx"][:, 1]], 1))[~silent]
+        assert np.median(off) <= 1
+        assert off.max() < 12
+
+    def test_what_it_is_told_matters(self, small, blended):
+        """Untold, its loss is that of its answers."""
+        layer, blends, (images, _, fluxes) = blended
+        true = np.stack([blends["dy"][:, 1], blends["dx"][:, 1]], 1).astype(np.int32)
+        untold = np.full_like(true, fractions.UNTOLD)
+        recipe = layer.recipe(blends) | {"told": untold}
+        blender = Blender(small["fractions"], layer, fractions.fractions_loss, recipe)
+        alone, helped = (np.asarray(blender(recipe | {"told": t})["mape_companion"]) for t in (untold, true))
+        assert not np.allclose(alone, helped)
+        off = 100 * np.abs(run(small["fractions"], images)["fluxes"] / fluxes - 1)
+        np.testing.assert_allclose(off[:, 1], alone, rtol=1e-3)
+
+    def test_calibrated_errors_hold_for_the_blends_they_were_calibrated_on(self, blended):
+        network = builders.build("fractions", SMALL["fractions"] | {"shape": (32, 64)}, seed=3)
+        layer, blends, (images, _, fluxes) = blended
+        before = run(network, images)["fluxes"]
+        for _ in range(2):  # a second time changes nothing
+            fractions.calibrate(network, layer, layer.recipe(blends))
+            out = run(network, images)
+            pulls = np.abs(out["fluxes"] - fluxes) / out["errors"]
+            np.testing.assert_allclose(np.quantile(pulls, 0.683, axis=0), 1, rtol=1e-3)
+        np.testing.assert_array_equal(out["fluxes"], before)

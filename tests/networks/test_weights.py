@@ -1,0 +1,200 @@
+"""Weights and their cards: what is saved comes back, what does not belong together is refused, and who was seen."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from unittest.mock import Mock
+
+import pytest
+
+import blendkit as bk
+from blendkit.networks import weights
+from blendkit.networks.backend import load_keras
+
+keras = load_keras()
+SHAPE = (32, 32)
+CARD = {"architecture": "blend2flux", "arguments": {"filters": 2, "dense": 4, "shape": SHAPE}}
+
+
+def build():
+    return bk.models.blend2flux(2, dense=4, shape=SHAPE)
+
+
+network = pytest.fixture(scope="module")(build)
+
+
+@pytest.fixture
+def saved(network, tmp_path, monkeypatch):
+    """The .weights.h5 file of a pair, which stands as if it had come with the package."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "run")
+    return weights.save(network, tmp_path / "run", "small", CARD)
+
+
+@pytest.fixture(scope="module")
+def simulated(synthetic_clean):
+    return bk.split(synthetic_clean, (0.6, 0.4), seed=1)
+
+
+def same(one, other):
+    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("how", ["file", "string", "folder", "name"])
+    def test_what_is_saved_comes_back(self, network, saved, how):
+        source = {"file": saved, "string": str(saved), "folder": saved.parent, "name": "small"}[how]
+        loaded, card = bk.weights.load(source)
+        assert same(loaded, network)
+        expected = {"name": "small", "architecture": "blend2flux", "parameters": network.count_params()}
+        assert card.items() >= expected.items()
+        assert bk.weights.card_of(loaded) == card
+        assert bk.weights.card_of(network) == {}
+
+    @pytest.mark.parametrize(("name", "arguments"), [("blend2flux", {"filters": 2}), ("fractions", {"width": 4})])
+    def test_a_keras_file(self, tmp_path, name, arguments):
+        network = bk.models.BUILDERS[name](**arguments, shape=SHAPE)
+        network.save(tmp_path / "whole.keras")
+        loaded, card = bk.weights.load(tmp_path / "whole.keras")
+        assert card == {}
+        assert same(loaded, network)
+
+    def test_a_folder_as_training_leaves_it(self, network, saved):
+        """Checkpoints, histories and half-written files beside the one card do not matter."""
+        network.save_weights(saved.with_name("checkpoint.weights.h5"))
+        saved.with_name("history.json").write_text("[1, 2]")
+        saved.with_name("torn.json").write_text('{"architecture": "bl')
+        saved.with_name("lonely.json").write_text(saved.with_name("small.json").read_text())
+        assert list(bk.weights.shipped()) == ["small"]
+        saved.with_name("lonely.json").unlink()
+        assert weights.load(saved.parent)[1]["name"] == "small"
+
+    def test_loaded_in_float32_whatever_the_policy(self, saved):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        (loaded, _), policy = weights.load(saved), keras.config.dtype_policy().name
+        keras.config.set_dtype_policy("float32")
+        assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+        assert policy == "mixed_bfloat16"
+
+    @pytest.mark.parametrize("step", ["fsync", "replace"])
+    def test_a_failure_leaves_the_old_pair_and_nothing_else(self, saved, monkeypatch, step):
+        before = {path.name: path.read_bytes() for path in saved.parent.iterdir()}
+        monkeypatch.setattr(weights.os, step, Mock(side_effect=OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            weights.save(build(), saved.parent, "small", CARD)
+        assert {path.name: path.read_bytes() for path in saved.parent.iterdir()} == before
+
+    def test_the_card_comes_last(self, saved, monkeypatch):
+        """Stopped between the two: the old card with the new weights is refused, not used."""
+        move = os.replace
+        monkeypatch.setattr(weights.os, "replace", lambda draft, path: move(draft, path if path == saved else 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            weights.save(build(), saved.parent, "small", CARD)
+        with pytest.raises(ValueError, match="does not match its card"):
+            weights.load(saved)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("source", ["smal", "no/folder", "run/small.json", "small.weights.h5"])
+    def test_what_is_not_there(self, saved, source, monkeypatch):
+        """A wrong name is answered with the known ones."""
+        monkeypatch.chdir(saved.parent.parent)
+        with pytest.raises(FileNotFoundError, match="small"):
+            weights.load(source)
+
+    def test_folders_with_two_networks_or_none(self, network, saved):
+        weights.save(network, saved.parent, "other", CARD)
+        with pytest.raises(ValueError, match="other, small"):
+            weights.load(saved.parent)
+        for name in ("other", "small"):
+            saved.with_name(f"{name}.json").write_text('{"architecture": "unet"}')
+        with pytest.raises(ValueError, match="holds no trained network"):
+            weights.load(saved.parent)
+        with pytest.raises(FileNotFoundError, match="keep both together"):
+            weights.load(saved)
+
+    def test_a_hash_that_does_not_match(self, saved):
+        content = bytearray(saved.read_bytes())
+        content[-1] ^= 1
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="does not match its card"):
+            weights.load(saved)
+
+    def test_weights_of_another_network(self, saved):
+        path = saved.with_name("small.json")
+        card, larger = json.loads(path.read_text()), {"filters": 3, "dense": 4, "shape": [32, 32]}
+        for change in ("transformer", {"colour": 1}, {"filters": 0}, larger):
+            key = "architecture" if isinstance(change, str) else "arguments"
+            path.write_text(json.dumps(card | {key: change}))
+            with pytest.raises(ValueError, match="does not fit"):
+                weights.load(saved)
+
+    def test_a_card_that_cannot_build(self, network, tmp_path):
+        with pytest.raises(ValueError, match="architecture"):
+            weights.save(network, tmp_path, "small", {"seed": 1})
+        assert not list(tmp_path.iterdir())
+
+
+class TestShipped:
+    def test_cards_are_read_without_keras(self):
+        code = "import sys, blendkit as bk; cards = bk.weights.shipped().values(); [*map(bk.weights.readable, cards)]"
+        code += "; sys.exit(len({'keras', 'tensorflow'} & set(sys.modules)))"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+    @pytest.mark.parametrize("name", list(weights.shipped()))
+    def test_those_of_this_checkout(self, name):
+        """Each loads, both files are small, and its card tells where it comes from."""
+        network, card = weights.load(name)
+        assert (card["name"], card["parameters"]) == (name, network.count_params())
+        assert (weights.FOLDER / f"{name}.weights.h5").stat().st_size < 4e6
+        assert (weights.FOLDER / f"{name}.json").stat().st_size < 20_000
+        assert {"seed", "accuracy", "limits", "made_by", "n_galaxies", "hardware", "seconds"} <= card.keys()
+        assert card["seeds"]
+        assert not {0, 42} & set(card["seeds"]), "load_sample's and the tests' own seeds"
+        assert all(said in weights.readable(card) for said in (name, "limits", "accuracy"))
+
+    def test_the_fine_tuned_one_has_seen_the_real_galaxies(self, hst_clean):
+        cards, real = weights.shipped(), hst_clean.fingerprints
+        assert weights.was_seen(cards["fractions-finetuned"], real) == list(real)
+        assert weights.was_seen(cards["fractions"], real) == []
+
+
+class TestSeen:
+    """A record of the galaxies that a network was trained on: simulated ones by number, real ones by digest."""
+
+    def test_these_and_no_others(self, simulated, hst_clean):
+        """Also a record that is read again and gone on with; a simulated galaxy is known however it was cleaned."""
+        (train, test), (few, rest) = simulated, bk.split(hst_clean, (0.2, 0.8), seed=1)
+        record = weights.seen([few], json.loads(json.dumps(weights.seen([train, few[:5]]))))
+        assert [len(part) for part in record.values()] == [0, 1, len(few)]
+        assert len(record["simulated"]["0"]) < 100, "a bit for each galaxy"
+        for sample in (train, few, replace(train, images=2 * train.images)):
+            assert weights.was_seen(record, sample.fingerprints) == list(sample.fingerprints)
+        for sample in (test, rest):
+            assert weights.was_seen(record, sample.fingerprints) == []
+
+    def test_real_galaxies_with_the_same_numbers_are_others(self, make_sample):
+        one, other = make_sample(4, seed=1), make_sample(4, seed=2)
+        assert weights.was_seen(weights.seen([one]), other.fingerprints) == []
+        assert len(weights.seen([one, other])["galaxies"]) == 8
+
+    def test_whole_simulations(self, simulated):
+        """Of a seed in `seeds` every galaxy counts as seen, also those that were not drawn."""
+        known = simulated[1].fingerprints
+        assert weights.was_seen({"seeds": [0]}, known) == list(known)
+        assert weights.was_seen({"seeds": [1]}, known) == []
+        assert weights.seen(simulated, {"seeds": [0]}) == {"seeds": [0], "simulated": {}, "galaxies": []}
+
+
+def test_cards_are_readable():
+    text = bk.weights.readable(weights.shipped()["fractions"] | {"profile": "paper"})
+    for said in (
+        "fractions: fractions(width=48", "863,327 parameters", "seeds 900001 to 900024", "41,885 galaxies",
+        "profile paper, seed 42, epochs 110, 28.5 minutes, on NVIDIA H100", "real central: mape 5.9 ± 0.33, median",
+        "limits: Two galaxies", "versions: blendkit 0.1.0, keras 3.15", "made by: python -m",
+    ):  # fmt: skip
+        assert said in text, said
+    assert text.count("\n") == 6
+    assert "without a card" in weights.readable({})
+    assert weights.readable(CARD).startswith("a network: blend2flux(")

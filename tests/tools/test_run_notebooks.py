@@ -1,0 +1,172 @@
+"""The notebook runner: whatever a reader would see fail turns the run red, and says where."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from blendkit.data.remote import DownloadError
+from tools import run_notebooks as runner
+
+SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntSlider(3, 0, 10, description={!r})\n"
+AT_0 = "IntSlider {!r} set to 0: ZeroDivisionError"
+# what stands in a cell, none of which fails by itself, and what the run says
+WIDGETS = {
+    "interact, at once": ("w.interact(lambda x: {}['at once'], x=s);", "KeyError: 'at once'"),
+    "interact": ("w.interact(lambda x: 1 / (x - 10), x=s);", "IntSlider 'interact' set to 10: ZeroDivisionError"),
+    "output": ("out = w.interactive_output(lambda x: 1 / x, {'x': s})\nw.VBox([s, out])", AT_0.format("output")),
+    "observe": ("s.observe(lambda c: 1 / c.new, 'value')", AT_0.format("observe")),
+    "button": ("b = w.Button(description='go')\nb.on_click(lambda b: 1 / 0)\nb", "Button 'go' clicked: ZeroDiv"),
+    "output widget": ("with w.Output():\n    [][7]", "IndexError: list index out of range"),
+    "state": ("bad = {'output_type': 'error', 'ename': 'OSError', 'evalue': 'disk', 'traceback': []}\n"
+              "w.Output(outputs=[bad])", "output widget: OSError: disk"),
+    "thread": ("s.observe(lambda c: threading.Thread(target=lambda: 1 / c.new, name='sep').start(), 'value')",
+               "thread sep, " + AT_0.format("thread")),
+    "task": ("async def answer(x):\n    await asyncio.sleep(0.05)\n    1 / x\n"
+             "s.observe(lambda c: asyncio.create_task(answer(c.new)), 'value')", "task, " + AT_0.format("task")),
+    "stderr": ("try:\n    int('x')\nexcept ValueError:\n    logging.getLogger('x').exception('oh')", "ValueError: inv"),
+}  # fmt: skip
+CELLS = {
+    "cell": ("1 / 0", "cell 2 '1 / 0': ZeroDivisionError: division by zero"),
+    "dead kernel": ("import os\nos._exit(3)", "DeadKernelError"),
+    "too slow": ("import time\ntime.sleep(60)", "CellTimeoutError"),
+}
+
+
+def write(path, *cells):
+    """A notebook with these cells below its parameters."""
+    parameters = "SAMPLE = 'no'; PROFILE = 'no'; SEED = 0; RESULTS = 'no'"
+    notebook = new_notebook(cells=[new_code_cell(parameters, metadata={"tags": ["parameters"]})])
+    notebook.cells += map(new_code_cell, cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+def said_by(folder, *cells, timeout=60):
+    """What a failing run of these cells says; the notebook is left for looking, without the runner's own cells."""
+    with pytest.raises(runner.NotebookError) as caught:
+        runner.run_notebook(write(folder / "planted.ipynb", *cells), folder / "out", {}, timeout=timeout)
+    assert os.listdir(folder / "out") == ["planted.ipynb"]
+    assert "_widget_driver" not in (folder / "out" / "planted.ipynb").read_text()
+    return str(caught.value)
+
+
+def test_every_failing_callback_turns_the_run_red(tmp_path):
+    said = said_by(tmp_path, *(SLIDER.format(name) + code for name, (code, _) in WIDGETS.items()))
+    assert not [name for name, (_, expected) in WIDGETS.items() if expected not in said], said
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_failing_cell_turns_the_run_red(kind, tmp_path):
+    code, expected = CELLS[kind]
+    assert expected in said_by(tmp_path, code, timeout=3 if kind == "too slow" else 60)
+
+
+def test_a_good_notebook_stays_green(tmp_path):
+    where = "import os, sys\nprint(SAMPLE, SEED, RESULTS, os.getcwd(), sys.executable, os.environ['BLENDKIT_HEADLESS'])"
+    path = write(tmp_path / "good.ipynb", SLIDER.format("shift") + "w.interact(lambda x: print(x), x=s);", where)
+    source = path.read_text()
+    done = runner.run_notebook(path, tmp_path / "out", {"SAMPLE": "mine", "SEED": 7, "RESULTS": "there"}, timeout=120)
+    assert f"mine 7 there {runner.ROOT} {sys.executable} 1" in nbformat.read(done, 4).cells[-1].outputs[0].text
+    assert path.read_text() == source
+    assert os.listdir(tmp_path / "out") == ["good.ipynb"]
+
+
+def test_main_tells_a_line_for_each_notebook_and_shows_only_its_own_scoreboard(tmp_path, capfd):
+    """What it will make is deleted first, and nothing else; numbers that cannot be collected fail the run."""
+    results = tmp_path / "r"
+    (results / "by-hand").mkdir(parents=True)
+    stale = {f"04_x{suffix}" for suffix in (".ipynb", ".html", ".json")} | {"scoreboard.txt", "scoreboard.ecsv"}
+    kept = {"01_x.json", "decisions.csv", "by-hand/04_x.json"}
+    for name in stale | kept:
+        (results / name).write_text("SEP 41 %")
+    good = write(tmp_path / "04_x.ipynb", "open(RESULTS + '/scoreboard.txt', 'w').write('SEP 42 %\\n')")
+    bad = write(tmp_path / "05_bad.ipynb", SLIDER.format("shift") + WIDGETS["observe"][0], "1 + 1")
+    no_numbers = write(tmp_path / "01_clean_the_sample.ipynb", "1 + 1")
+    assert runner.main(["--results", str(results), "--profile", "unknown", str(good)]) == 1
+    assert stale < set(os.listdir(results))
+    capfd.readouterr()
+    assert runner.main(["--results", str(results), *map(str, (good, bad, no_numbers))]) == 1
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert (lines[1].split(" ... ")[0], lines[1].split("  ")[1]) == ("04_x", "ok")
+    assert lines[2].startswith("05_bad ... ")
+    assert AT_0.format("shift") in lines[2]
+    assert "failed: collecting the numbers: AttributeError" in lines[3]
+    assert "SEP 42 %" in lines
+    assert str(results) in lines[-2]
+    assert lines[-1] == "2 of 3 notebooks failed."
+    assert "\r" not in out + err
+    assert err == ""
+    files = {str(p.relative_to(results)): p.read_text() for p in results.rglob("*") if p.is_file()}
+    made = {f"{path.stem}{suffix}" for path in (good, bad, no_numbers) for suffix in (".ipynb", ".html")}
+    assert set(files) == kept | made | {"scoreboard.txt"}
+    assert {name for name, text in files.items() if "SEP 41 %" in text} == kept
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """A function that runs a good notebook with an argument that must be refused, and returns the one line said."""
+    write(tmp_path / "x.ipynb", "1 + 1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(argument):
+        assert runner.main([argument, "x.ipynb"]) == 1
+        out, err = capfd.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert os.listdir() == ["x.ipynb"]
+        return err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [("--sample=nowhere", "'nowhere'"), ("--sample=x.ipynb", "is a file"), ("--sample=", "SAMPLE is empty"),
+     ("--profile=foo", "quick, tutorial or paper"), ("--seed=-1", "SEED=-1"), ("--seed=4.5", "SEED=4.5"),
+     ("--seed=", "SEED="), ("--results=", "RESULTS is empty"), ("--results=x.ipynb", "it is a file"),
+     ("--results=x.ipynb/r", "Not a directory"), ("--results=.", "the notebooks themselves"), ("no.ipynb", "no note")],
+)  # fmt: skip
+def test_main_refuses_before_anything_runs(refused, argument, word):
+    assert word in refused(argument)
+
+
+@pytest.mark.parametrize("error", [DownloadError("no network."), ValueError("bad."), OSError("full.")])
+def test_main_fetches_candels_first_and_tells_what_went_wrong(refused, monkeypatch, error):
+    def fetch():
+        raise error
+
+    monkeypatch.setattr(runner, "fetch_candels", fetch)
+    assert refused("--sample=candels") == f"Nothing was run: {error}\n"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make: install it")
+def test_make_passes_its_variables_on():
+    command = ["make", "-n", "tutorial", "SAMPLE=a b", "PROFILE=paper", "SEED=7", "RESULTS=there"]
+    said = subprocess.run(command, cwd=runner.ROOT, capture_output=True, text=True, check=True).stdout
+    assert '-m tools.run_notebooks --sample="a b" --profile="paper" --seed="7" --results="there"' in said
+
+
+def test_ctrl_c_ends_with_a_sentence(tmp_path):
+    slow = write(tmp_path / "01_slow.ipynb", "import time\nopen(RESULTS + '/running', 'w').close()\ntime.sleep(60)")
+    results = tmp_path / "r"
+    command = [sys.executable, "-m", "tools.run_notebooks", "--results", str(results), str(slow)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=runner.ROOT, **pipes) as run:
+        deadline = time.monotonic() + 60
+        while not (results / "running").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=60)[0]
+    assert run.returncode == 130
+    assert said.splitlines()[1:] == [
+        "01_slow ... ", "Stopped. Nothing is half-written: type the same command to start again."
+    ]  # fmt: skip
+    assert os.listdir(results) == ["running"]

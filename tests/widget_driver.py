@@ -1,0 +1,183 @@
+"""Moves every widget of a kernel and finds what their callbacks raise, which Jupyter swallows.
+
+`watch()`, at the start of a notebook, records what nobody catches, and what `shown_errors` logs; `await drive()`, at
+its end, moves every control and raises `WidgetError` if anything was recorded. Every error is also a line of JSON in
+the file that the environment variable BLENDKIT_ERRORS names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+FILE_VARIABLE = "BLENDKIT_ERRORS"
+ERRORS: list[dict[str, str]] = []
+"""Each with `where`, `type`, `message`, `place` (file and line) and `traceback`."""
+# where Jupyter, and the package, hide tracebacks
+_LOGGERS = "blendkit.widgets", "asyncio", "Comm", "ipykernel.comm", "traitlets", "tornado.application"
+# whose tasks and threads live as long as the kernel
+_MACHINERY = {"IPython", "anyio", "concurrent", "ipykernel", "joblib", "jupyter_client", "multiprocessing", "tornado",
+              "tqdm", "zmq"}  # fmt: skip
+_now_driving = ""
+
+
+class WidgetError(RuntimeError):
+    """What the callbacks, tasks and threads of a notebook's widgets raised."""
+
+
+def record(where: str, error: BaseException) -> None:
+    """Add an exception to `ERRORS` and to the file; each exception counts once."""
+    if hasattr(error, "_blendkit_recorded"):
+        return
+    error._blendkit_recorded = True
+    place = ""
+    for file, line, *_ in traceback.extract_tb(error.__traceback__)[-1:]:
+        place = f"line {line} of its cell" if "ipykernel_" in file else f"{os.path.basename(file)}, line {line}"
+    entry = {
+        "where": f"{where}, {_now_driving}" if _now_driving else where,
+        "type": type(error).__name__,
+        "message": " ".join(str(error).split()),
+        "place": place,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    ERRORS.append(entry)
+    if file := os.environ.get(FILE_VARIABLE):
+        with open(file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(entry) + "\n")
+
+
+def report(errors: list[dict[str, str]]) -> str:
+    """Recorded errors, one line each."""
+    texts = ("{where}: {type}: {message} ({place})".format_map(error) for error in errors)
+    return "\n".join(text.removesuffix(" ()") for text in texts)
+
+
+def captured_errors(outputs) -> list[dict]:
+    """The errors among the outputs of a cell or of an output widget."""
+    return [o for o in outputs if o.get("output_type") == "error"]
+
+
+def watch() -> None:
+    """Record exceptions in threads, tasks, comm messages and callbacks; twice is as once."""
+    threading.excepthook = _record_thread
+    for name in _LOGGERS:
+        logging.getLogger(name).addHandler(_RECORDER)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        shell.showtraceback = functools.partial(_record_printed, shell.showtraceback)
+
+
+def _record_thread(args):
+    record(f"thread {args.thread.name}", args.exc_value)
+    threading.__excepthook__(args)
+
+
+def _record_printed(show, exc_tuple=None, *args, running_compiled_code=False, **kwargs):
+    """IPython prints the exceptions of callbacks with `showtraceback`; a cell's own ones stop the run by themselves."""
+    error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+    if isinstance(error, Exception) and not running_compiled_code:
+        record("widget callback", error)
+    return show(exc_tuple, *args, running_compiled_code=running_compiled_code, **kwargs)
+
+
+class _Recorder(logging.Handler):
+    def emit(self, entry):
+        error = entry.exc_info[1] if entry.exc_info else None
+        if isinstance(error, Exception | SystemExit):
+            record("background task" if entry.name == "asyncio" else entry.getMessage().splitlines()[0], error)
+
+
+_RECORDER = _Recorder()
+
+
+async def drive(timeout: float = 60) -> None:
+    """Move every slider to both ends, every selection to its first and last choice, click every button.
+
+    Each step waits at most `timeout` seconds for its tasks and threads. In the end all stands where it stood; a widget
+    that writes files has a method `snapshot`, which returns a function that puts everything back.
+    """
+    from ipywidgets import Button
+    from ipywidgets.widgets import widget
+
+    widgets = list(widget._instances.values())
+    restore = [w.snapshot() for w in widgets if hasattr(w, "snapshot")]
+    enabled = [w for w in widgets if not getattr(w, "disabled", False)]
+    controls = [(w, *moves, getattr(w, moves[0])) for w in enabled if (moves := _moves(w))]
+
+    async def step(control, what, act, *args):
+        named = f"{type(control).__name__} {control.description!r} {what}"
+        await _step(named, functools.partial(act, *args), timeout)
+
+    await _step("at the start", lambda: None, timeout)
+    for control, name, values, start in controls:
+        for value in (*values, start):
+            await step(control, f"set to {value}", setattr, control, name, value)
+    for button in enabled:
+        if isinstance(button, Button):
+            await step(button, "clicked", button.click)
+    for control, name, _, start in controls:
+        await step(control, f"set back to {start}", setattr, control, name, start)
+    for undo in restore:
+        await _step("putting widgets back", undo, timeout)
+    for task in [o for o in gc.get_objects() if isinstance(o, asyncio.Task)]:
+        if getattr(task, "_log_traceback", False):  # it failed, and nobody has looked
+            record("background task", task.exception())
+    if ERRORS:
+        raise WidgetError(report(ERRORS))
+
+
+def _moves(control) -> tuple[str, list] | None:
+    """Which attribute of a control to set to which values, or None if it is no control to be driven."""
+    import ipywidgets as ipw
+    from ipywidgets.widgets import widget_bool, widget_selection
+
+    if isinstance(control, widget_bool._Bool):
+        return "value", [not control.value]
+    if isinstance(control, widget_selection._Selection | widget_selection._MultipleSelection):
+        chosen = 2 if isinstance(control, ipw.SelectionRangeSlider) else isinstance(control.index, tuple)
+        ends = (0, len(control.options) - 1) if control.options else ()
+        return "index", [(end,) * chosen if chosen else end for end in ends]
+    if isinstance(control, ipw.FloatLogSlider):
+        return "value", [control.base**control.min, control.base**control.max]
+    if isinstance(control, ipw.IntSlider | ipw.FloatSlider | ipw.IntRangeSlider | ipw.FloatRangeSlider):
+        ends = control.min, control.max
+        return "value", [(end, end) if isinstance(control.value, tuple) else end for end in ends]
+    return None
+
+
+async def _step(what, action, timeout):
+    """One move, and the wait for the tasks and new threads that it started."""
+    global _now_driving
+    _now_driving, threads = what, set(threading.enumerate())
+    try:
+        action()
+        await asyncio.sleep(0)
+        end = time.monotonic() + timeout
+        while busy := next(_busy(threads), None):
+            if time.monotonic() > end:
+                raise TimeoutError(f"no answer within {timeout:g} s from {busy}")
+            await asyncio.sleep(0.005)
+    except Exception as error:
+        record("callback", error)
+    finally:
+        _now_driving = ""
+
+
+def _busy(threads) -> Iterator[str]:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        if frame is None or frame.f_globals["__name__"].partition(".")[0] not in _MACHINERY:
+            yield f"task {task.get_name()}"
+    for thread in set(threading.enumerate()) - threads:
+        module = getattr(getattr(thread, "_target", None), "__module__", None) or type(thread).__module__
+        if module.partition(".")[0] not in _MACHINERY:
+            yield f"thread {thread.name}"

@@ -1,0 +1,76 @@
+"""The inspector: every decision is saved at once, by button or key."""
+
+import numpy as np
+import pytest
+
+import blendkit as bk
+from blendkit.data.cleaning import read_decisions
+
+
+@pytest.fixture(scope="module")
+def stamps(make_sample):
+    """Eight round galaxies, ids 10 to 17, each with a neighbour."""
+    return make_sample(8, sigma=2.5, neighbours=((18, 18, 20.0),))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deep" / "decisions.csv"
+
+
+def test_each_decision_is_saved_and_honoured_by_clean(stamps, path):
+    inspector = bk.StampInspector(stamps, path)
+    assert "1 of 8</b>, 0 decided" in inspector.progress.value
+    before, after = inspector.view.panels
+    assert before["pixels"] != after["pixels"]  # the neighbour is replaced
+    assert [outline["owner"] for outline in before["contours"]] == [1, 0]  # this galaxy's outline on top
+    inspector.buttons["reject"].click()
+    assert path.read_text().split() == ["id,decision", "10,reject"]
+    assert "2 of 8</b>, 1 decided" in inspector.progress.value
+    inspector.buttons["accept"].click()
+    assert inspector.view.panels[0] != before
+    assert read_decisions(path) == {10: "reject", 11: "accept"}
+    assert [p.name for p in path.parent.iterdir()] == ["decisions.csv"]
+    report = bk.clean(stamps, decisions=path, n_jobs=1).report
+    assert list(report["kept"][:2]) == [False, True]
+    report["flags"] = ["at the edge"] * 8
+    assert "checks: at the edge" in bk.StampInspector(stamps, path, report=report).facts.value
+
+
+def test_it_goes_on_where_it_stopped(stamps, tmp_path):
+    path = tmp_path / "decisions.csv"
+    path.write_text("id,decision\n99,accept\n10,accept\n17,reject\n")
+    inspector = bk.StampInspector(stamps, path, ids=[17, 12])
+    assert inspector.current == 12
+    for button, current in (("next", 12), ("back", 17), ("accept", 12), ("reject", 12)):
+        inspector.buttons[button].click()
+        assert inspector.current == current
+    assert read_decisions(path) == {99: "accept", 10: "accept", 17: "accept", 12: "reject"}
+    assert "All are decided" in inspector.progress.value
+    with pytest.raises(ValueError, match="not in the sample"):
+        bk.StampInspector(stamps, path, ids=[5])
+
+
+def test_a_stamp_without_sky_is_shown(make_sample, path):
+    full = make_sample(2)
+    full.segmaps[full.segmaps == 0] = 9
+    shown = bk.StampInspector(full, path).view.panels[1]["pixels"]
+    np.testing.assert_array_equal(np.frombuffer(shown, np.float32), full.images[0].ravel())
+
+
+def test_driving_decides_nothing(stamps, path, tmp_path, drive):
+    old = tmp_path / "old.csv"
+    old.write_text("id,decision\n10,accept\n")
+    inspector, new = bk.StampInspector(stamps, old), bk.StampInspector(stamps, path)
+    drive()
+    assert (old.read_text(), path.exists()) == ("id,decision\n10,accept\n", False)
+    assert (inspector.decisions, inspector.current, new.decisions) == ({10: "accept"}, 11, {})
+
+
+def test_a_disk_that_is_full_is_a_sentence(stamps, path, errors, monkeypatch):
+    inspector = bk.StampInspector(stamps, path)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", lambda *_: 1 / 0)
+        inspector.buttons["accept"].click()
+    assert "Something went wrong" in inspector.message.value
+    assert errors.pop()["type"] == "ZeroDivisionError"

@@ -1,0 +1,1 @@
+"""What serves only those who maintain blendkit."""

@@ -1,0 +1,300 @@
+"""What each method says of blends of galaxies that it has never seen, and how good that is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from blendkit.blends.geometry import place
+from blendkit.blends.recipe import draw_blends, split
+from blendkit.blends.rendering import render
+from blendkit.data.cleaning import clean
+from blendkit.data.load import load_sample
+from blendkit.data.sample import Sample
+from blendkit.deblenders import SEP, Network
+from blendkit.deblenders.base import check_unseen
+from blendkit.metrics import iou, resample, scores
+
+from .train import FINETUNED, RUNS, SEED, SEP_LABEL, SHARES, SHIPPED, Exam, card_of, folds, real_galaxies, seeds_of
+
+SAMPLES = ("synthetic", "real", "real, held-out folds")
+MEMBERS = {"central": slice(0, 1), "companion": slice(1, None)}
+SCORES = {
+    "mape": (".2f", "%"), "median": (".2f", "%"), "scatter": (".3f", "mag"), "outliers": (".2f", "%"),
+    "iou": (".3f", None), "within1": (".1f", "%"), "within2": (".1f", "%"), "steady": (".1f", "%"),
+    "mape_zero": (".2f", "%"), "mape_seen": (".2f", "%"), "to_sep": (".3f", None), "to_blend2flux": (".3f", None),
+}  # fmt: skip
+"""Columns of the table of scores that have an error: format and unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A deblender under examination.
+
+    Attributes
+    ----------
+    name, key : str
+        In tables; and what changes with the weights.
+    measure : callable
+        ``measure(images, blends)``, predictions with masks where the method gives any.
+    card : dict
+        Of the network; empty for SEP.
+    """
+
+    name: str
+    key: str
+    measure: Callable[[np.ndarray, Table], Table]
+    card: dict
+
+
+def sep_method() -> Method:
+    """SEP's best flux, both true positions known."""
+    return Method(SEP_LABEL, "sep", lambda images, blends: SEP(truth=blends, masks=True)(images), {})
+
+
+def network_method(exam: Exam, run: str) -> Method | None:
+    """The network of a run, None where that run is not finished."""
+    card = card_of(exam, run)
+    if card is None:
+        return None
+    network = Network(exam.out / run, masks=card["architecture"] != "blend2flux")
+    return Method(RUNS.get(run, FINETUNED), card["sha256"][:12], lambda images, blends: network(images), card)
+
+
+def turns(images: np.ndarray, sky: np.ndarray) -> Iterable[np.ndarray]:
+    """The seven other orientations of blends about the centre pixel, empty rows and columns filled with sky.
+
+    `sky`, (m, ny, nx), are stamps of a single exposure's sky; a blend of two galaxies has two.
+    """
+    for orient in range(1, 8):
+        out = np.empty_like(images)
+        for i, image in enumerate(images):
+            place(out[i], image, orient, 0, 0, sky[i % len(sky)] + sky[(i + 1) % len(sky)])
+        yield out
+
+
+def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, batch: int = 1000) -> dict:
+    """What a method says of each blend, in constant memory but for a few numbers per blend.
+
+    Parameters
+    ----------
+    method : Method
+    sample : Sample
+    blends : astropy.table.Table
+        Of galaxies that the method was not trained on.
+    turned : int
+        How many of the blends, from the first on, are measured in all eight orientations if errors are predicted.
+    batch : int
+        Blends rendered at a time.
+
+    Returns
+    -------
+    dict of arrays
+        `flux`, and where the method gives them `err` (one sigma) and `iou`; `flux_zero`, under zero fill; `spread`, the
+        standard deviation over eight orientations, NaN where not measured: all of shape (n, k). `seconds`: time under
+        sky fill.
+    """
+    seconds, parts = 0.0, []
+    for start in range(0, len(blends), batch):
+        rows = blends[start : start + batch]
+        images, masks, _ = render(sample, rows)
+        if not start:
+            check_unseen(blends, method.measure(images[:2], rows[:2]), method.name)  # compiles as well
+        began = time.perf_counter()
+        pred = method.measure(images, rows)
+        seconds += time.perf_counter() - began
+        part = {"flux": np.array(pred["flux"], float)}
+        if "masks" in pred.colnames:
+            part["iou"] = iou(masks, np.asarray(pred["masks"]))
+        zero, _, _ = render(sample, rows, fill="zero", masks=False)
+        part["flux_zero"] = np.array(method.measure(zero, rows)["flux"], float)
+        if "flux_err" in pred.colnames:
+            part["err"] = np.array(pred["flux_err"], float)
+            part["spread"] = np.full(part["err"].shape, np.nan)
+            if n := min(max(turned - start, 0), len(rows)):
+                views = [method.measure(view, rows[:n])["flux"] for view in turns(images[:n], sample.sky)]
+                part["spread"][:n] = np.std([part["flux"][:n], *views], axis=0)
+        parts.append(part)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} | {"seconds": seconds}
+
+
+def answers(exam: Exam, method: Method, sample: Sample, blends: Table) -> dict:
+    """As `measure`, or what an interrupted exam has measured already with these weights and blends."""
+    what = (method.key, exam.turned, sample.sky_fingerprint, sorted(sample.fingerprints.values()))
+    digest = hashlib.blake2b(repr(what).encode(), digest_size=8)
+    for name in ("id", "dx", "dy", "orient"):
+        digest.update(np.asarray(blends[name]).tobytes())
+    path = exam.out / "answers" / f"{digest.hexdigest()}.npz"
+    if path.is_file():
+        with np.load(path) as stored:
+            return dict(stored)
+    print(f"{method.name}: {len(blends)} blends of {sample.name}", flush=True)
+    found = measure(method, sample, blends, turned=exam.turned)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    with draft.open("wb") as file:
+        np.savez(file, **found)
+    os.replace(draft, path)
+    return found
+
+
+def score_table(exam: Exam) -> Table:
+    """Every finished network and SEP, on synthetic galaxies, on real ones, and on real ones held out of fine-tuning.
+
+    A row per sample, method and member, see `score_rows`; ``meta`` says how it was made.
+    """
+    methods = [sep_method(), *filter(None, (network_method(exam, run) for run in RUNS))]
+    test = split(clean(load_sample("synthetic", n=exam.galaxies, seed=SEED)), SHARES, SEED)[2]
+    real = real_galaxies(exam)
+    tables = []
+    for name, sample in zip(SAMPLES, (test, real), strict=False):
+        blends = draw_blends(sample, exam.blends, SEED)
+        chosen = [m for m in methods if not (sample is real and m.name == FINETUNED)]
+        tables.append(score_rows(name, blends, {m: answers(exam, m, sample, blends) for m in chosen}))
+    tables += fold_rows(exam, real, [m for m in methods if m.name in (SEP_LABEL, SHIPPED)])
+    table = vstack(tables, metadata_conflicts="silent")
+    table.meta = {
+        "made_by": exam.made_by,
+        "blends": exam.blends,
+        "turned": exam.turned,
+        "folds": exam.folds,
+        "synthetic": f"{len(test)} synthetic galaxies (the test part of seed {SEED})",
+        "real": f"{len(real)} real HST galaxies ({real.name})",
+        "training": {label: _training(exam, run) for run, label in RUNS.items() if card_of(exam, run)},
+    }
+    return table
+
+
+def fold_rows(exam: Exam, real: Sample, others: list[Method]) -> list[Table]:
+    """Scores of the fine-tuned networks, each on blends of the galaxies held out of its training, and of others there.
+
+    A single table, or none where a fold is not trained yet.
+    """
+    tuned = [network_method(exam, f"finetune-{k + 1}") for k in range(exam.folds)]
+    if not all(tuned):
+        return []
+    sets, found = [], {}
+    for method, (_, held) in zip(tuned, folds(exam, real), strict=True):
+        sets.append(draw_blends(held, max(exam.blends // exam.folds, 1), SEED))
+        for m in (*others, method):
+            found.setdefault(m.name, []).append(answers(exam, m, held, sets[-1]))
+    blends = vstack(sets, metadata_conflicts="silent")
+    pooled = {
+        name: {key: sum(p[key] for p in parts) if key == "seconds" else np.concatenate([p[key] for p in parts])
+               for key in parts[0]}
+        for name, parts in found.items()
+    }  # fmt: skip
+    last = replace(tuned[-1], card=card_of(exam, "fractions-finetuned") or tuned[-1].card)
+    return [score_rows(SAMPLES[2], blends, {m: pooled[m.name] for m in (*others, last)})]
+
+
+def score_rows(name: str, blends: Table, found: dict[Method, dict]) -> Table:
+    """The scores of several methods on the same blends.
+
+    Parameters
+    ----------
+    name : str
+        What the column `sample` says.
+    blends : astropy.table.Table
+    found : dict of Method to dict
+        As from `measure`.
+
+    Returns
+    -------
+    astropy.table.Table
+        A row per method and member, NaN where a score does not apply. `sample`, `method`, `member`, `n` (measured),
+        `failed`; with an error each from resampling galaxies: `mape` and `median` (% of flux), `scatter` (mag),
+        `outliers` (%, further off than 0.75 mag), `iou` (mean), `within1` and `within2` (% of the fluxes within one and
+        two predicted sigmas), `steady` (% of the blends whose flux spreads by less than the predicted sigma over eight
+        orientations), `mape_zero` (% of flux, under zero fill), `mape_seen` (% of flux, blends on which SEP measured
+        this galaxy), `to_sep` and `to_blend2flux` (ratios of MAPE on the same blends); `parameters`, `minutes` (of
+        training), `trained` and `measured` (images per second).
+    """
+    flux = np.array(blends["flux"], float)
+    off = {method.name: percent(flux, answer["flux"]) for method, answer in found.items()}
+    predictions = {method.name: Table({"flux": answer["flux"]}) for method, answer in found.items()}
+    table = scores(blends, predictions)
+    rows = []
+    for method, answer in found.items():
+        for member, places in MEMBERS.items():
+            own = table[(table["method"] == method.name) & (table["member"] == member) & (table["case"] == "all")][0]
+            row = {"sample": name, "method": method.name, "member": member, "n": own["n"], "failed": own["failed"]}
+            of, ids = answer | {"off": off[method.name], "true": flux}, np.ravel(blends["id"][:, places])
+            of = {key: np.ravel(values[:, places]) for key, values in of.items() if key != "seconds"}
+            pairs = {
+                "mape": (own["mape_flux"], own["mape_flux_err"]),
+                "median": (own["median_flux"], own["median_flux_err"]),
+                "scatter": (own["scatter"], own["scatter_err"]),
+                "outliers": (100 * own["outliers"], 100 * own["outliers_err"]),
+                "mape_zero": mean(percent(of["true"], of["flux_zero"]), ids),
+            }
+            rivals = {"to_sep": SEP_LABEL, "to_blend2flux": "blend2flux"}
+            rivals = {key: np.ravel(off[rival][:, places]) for key, rival in rivals.items() if rival in off}
+            pairs |= {key: mean(of["off"], ids, rival) for key, rival in rivals.items()}
+            if "to_sep" in rivals:
+                pairs["mape_seen"] = mean(np.where(np.isfinite(rivals["to_sep"]), of["off"], np.nan), ids)
+            if method.card.get("architecture") == "unet":  # measures no flux of its own
+                row |= {"n": len(ids), "failed": 0}
+                pairs = {}
+            if "iou" in of:
+                pairs["iou"] = mean(of["iou"], ids)
+            if "err" in of:
+                away, spread = np.abs(of["flux"] - of["true"]), of["spread"]
+                pairs |= {f"within{n}": mean(100.0 * (away <= n * of["err"]), ids) for n in (1, 2)}
+                pairs["steady"] = mean(np.where(np.isfinite(spread), 100.0 * (spread < of["err"]), np.nan), ids)
+            for key in SCORES:
+                row[key], row[f"{key}_err"] = map(float, pairs.get(key, (np.nan, np.nan)))
+            rows.append(row | _cost(method.card) | {"measured": len(blends) / float(answer["seconds"])})
+    board = Table(rows)
+    for key, (form, unit) in SCORES.items():
+        for column in (key, f"{key}_err"):
+            board[column].info.format, board[column].info.unit = form, unit
+    for key, form in {"parameters": ".0f", "minutes": ".2f", "trained": ".1f", "measured": ".1f"}.items():
+        board[key].info.format = form
+    return board
+
+
+def percent(true: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Absolute percentage errors, NaN where there is no flux."""
+    good = np.isfinite(measured) & (measured > 0)
+    return np.where(good, 100 * np.abs(measured / true - 1), np.nan)
+
+
+def mean(values: np.ndarray, galaxies: np.ndarray, below: np.ndarray | None = None) -> tuple[float, float]:
+    """Mean of values, or ratio of two means over the same rows, with its error from resampling galaxies."""
+    below = np.ones(len(values)) if below is None else below
+    good = np.isfinite(values) & np.isfinite(below)
+    if not good.any():
+        return np.nan, np.nan
+    values, below, galaxies = values[good], below[good], galaxies[good]
+    value = values.sum() / below.sum()
+    if len(np.unique(galaxies)) < 2:
+        return value, np.nan
+    counts = resample(galaxies)
+    return value, float((counts @ values / (counts @ below)).std(ddof=1))
+
+
+def _cost(card):
+    speeds = card.get("history", {}).get("images_per_second") or [np.nan]
+    return {
+        "parameters": float(card.get("parameters", np.nan)),
+        "minutes": float(card.get("seconds", np.nan)) / 60,
+        "trained": float(np.median(speeds)),
+    }
+
+
+def _training(exam, run):
+    """How a finished run was trained, in a few words."""
+    card = card_of(exam, run)
+    return {
+        "galaxies": int(card.get("n_galaxies", 0)),
+        "seeds": list(seeds_of(exam, run)),
+        "blends": int(card.get("epochs", 0)) * int(card.get("plan", {}).get("blends", 0)),
+        "hardware": str(card.get("hardware", "unknown")),
+    }

@@ -1,0 +1,80 @@
+"""SEP's stored scores, on real galaxies and on synthetic ones like them: ``python -m tools.reference FOLDER``.
+
+It makes ``data/reference/sep_scores.ecsv`` and ``sep_cases.ecsv`` anew from a folder of real galaxies.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+from scipy.optimize import linear_sum_assignment
+
+from blendkit.blends.recipe import draw_blends
+from blendkit.blends.rendering import render
+from blendkit.data.cleaning import clean
+from blendkit.data.load import REFERENCE, load_sample
+from blendkit.data.photometry import half_light_radius
+from blendkit.data.sample import Sample
+from blendkit.deblenders import sep_baselines
+from blendkit.metrics import case_shares, scoreboard
+
+
+def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
+    """Two samples of the same size that are alike in magnitude and half-light radius, measured alike.
+
+    Parameters
+    ----------
+    real, pool : Sample
+        Cleaned; for each galaxy of `real` the most similar one of `pool` is taken, none twice.
+
+    Returns
+    -------
+    real, matched : Sample
+        With `mag` and `r_eff` replaced by FLUX_AUTO's magnitude and the measured half-light radius in both.
+    """
+    real, pool = (_as_measured(sample) for sample in (real, pool))
+    mag, size = (
+        np.subtract.outer(f(real.catalog), f(pool.catalog))
+        for f in (lambda c: np.asarray(c["mag"]), lambda c: np.log(np.asarray(c["r_eff"])))
+    )
+    rows, chosen = linear_sum_assignment(mag**2 + (2 * size) ** 2)
+    return real[rows], pool[chosen]
+
+
+def _as_measured(sample):
+    catalog = sample.catalog.copy()
+    catalog["mag"] = sample.zeropoint - 2.5 * np.log10(catalog["flux_auto"])
+    catalog["r_eff"] = half_light_radius(sample.images, sample.own_masks())
+    return replace(sample, catalog=catalog, report=None, sky_stamps=sample.sky)
+
+
+def make_reference(folder: str, n: int = 5000, seed: int = 42) -> tuple[Table, Table]:
+    """Measure the stored tables, `n` blends each: a folder of real galaxies, and its synthetic twins."""
+    real = clean(load_sample(folder))
+    pair = like_for_like(real, clean(load_sample("synthetic", seed=seed)))
+    names = (f"stored: {len(real)} real HST galaxies", "stored: synthetic, alike in magnitude and size")
+    boards, shares = [], []
+    for name, source, sample in zip(names, (real.name, "matched"), pair, strict=True):
+        blends = draw_blends(sample, n, seed=seed)
+        predictions = sep_baselines(render(sample, blends, masks=False)[0], truth=blends)
+        boards.append(scoreboard(name, blends, predictions))
+        shares.append(case_shares(blends, next(iter(predictions.values()))))
+        shares[-1].add_column(name, name="sample", index=0)
+        for table in (boards[-1], shares[-1]):
+            table["source"] = source
+    tables = vstack(boards, metadata_conflicts="silent"), vstack(shares, metadata_conflicts="silent")
+    for table in tables:
+        table.meta["made_by"] = (
+            f"python -m tools.reference {Path(folder).name} ({n} blends of each, seed {seed}; positions known)"
+        )
+    return tables
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for table, file in zip(make_reference(sys.argv[1]), ("sep_scores.ecsv", "sep_cases.ecsv"), strict=True):
+        table.write(REFERENCE / file, overwrite=True)
