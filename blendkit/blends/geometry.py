@@ -35,17 +35,18 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
 def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray) -> None:
     """Write a stamp, turned and shifted, into `target`, and `fill` where that leaves the frame empty; all (ny, nx)."""
     ny, nx = target.shape
-    if orient or stamp.shape != target.shape or not target.flags.c_contiguous:
+    if orient or not target.flags.c_contiguous:
         (rows, columns), part = landing(target.shape, stamp, orient, dy, dx)
         target[rows, columns] = part
         top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
     else:  # one long copy is faster than one by rows; what wraps round lies where the fill goes
-        step, frame, source = dy * nx + dx, target.reshape(-1), stamp.reshape(-1)
-        if step >= 0:
-            frame[step:] = source[: len(source) - step]
+        step, frame, source = dy * nx + dx, target.ravel(), stamp.ravel()
+        if step > 0:
+            frame[step:] = source[:-step]
         else:
-            frame[:step] = source[-step:]
-        top, bottom, left, right = max(dy, 0), ny + min(dy, 0), max(dx, 0), nx + min(dx, 0)
+            frame[: ny * nx + step] = source[-step:]
+        top, bottom = (dy, ny) if dy > 0 else (0, ny + dy)
+        left, right = (dx, nx) if dx > 0 else (0, nx + dx)
     if top:
         target[:top] = fill[:top]
     if bottom < ny:

@@ -62,7 +62,7 @@ def render(
                 if scale[m] != 1:
                     part *= scale[m]
             if target is scratch:
-                np.add(part, image, out=image)
+                np.add(part, image, image)
             target = scratch
     nobody = (rows < 0).all(axis=1)
     images[nobody] = bank[sky_rows(blends["id"], len(bank))[nobody, 0]]
