@@ -232,9 +232,10 @@ def check_recipe(sample: Sample, blends: Table) -> np.ndarray:
 def check_fingerprint(sample: Sample, blends: Table, fill: str) -> None:
     """Refuse blends that were drawn from other galaxies, at another zeropoint or with another sky."""
     require(fill in ("sky", "zero"), f"fill = {fill!r} was given, expected 'sky' or 'zero'.")
-    if (expected := blends.meta.get("fingerprint")) is None:
+    here, expected = sample.fingerprints, blends.meta.get("fingerprint")
+    if expected is None:
         return
-    here, used = sample.fingerprints, np.unique(blends["id"]).tolist()
+    used = [] if expected == here else np.unique(blends["id"]).tolist()
     different = [i for i in used if i != -1 and expected.get(i) != here[i]]
     require(
         not different,

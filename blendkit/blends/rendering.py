@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -46,26 +47,26 @@ def render(
     """
     rows = check_recipe(sample, blends)
     check_fingerprint(sample, blends, fill)
-    stamps, bank = sample.images, sky_stamps(sample, fill)
+    stamps, bank = sample.images, list(sky_stamps(sample, fill))
     images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
     scratch = np.empty_like(stamps[0])
-    row, dy, dx, orient, sky, scale = _members(blends, rows, len(bank))
-    for image, first in zip(images, range(0, rows.size, rows.shape[1]), strict=True):
+    members = zip(*(values[::-1] for values in _members(blends, rows, len(bank))), strict=True)
+    for image in images[::-1]:  # from the last galaxy of the last blend to the first of the first
         target = image
-        for m in range(first + rows.shape[1] - 1, first - 1, -1):
-            if row[m] < 0:
+        for row, dy, dx, orient, sky, scale in islice(members, rows.shape[1]):
+            if row < 0:
                 continue
-            part = stamps[row[m]]
-            if target is image or dy[m] or dx[m] or orient[m] or scale[m] != 1:
-                place(target, part, orient[m], dy[m], dx[m], bank[sky[m]])
+            part = stamps[row]
+            if target is image or dy or dx or orient or scale != 1:
+                place(target, part, orient, dy, dx, bank[sky])
                 part = target
-                if scale[m] != 1:
-                    part *= scale[m]
+                if scale != 1:
+                    part *= scale
             if target is scratch:
                 np.add(part, image, image)
             target = scratch
-    nobody = (rows < 0).all(axis=1)
-    images[nobody] = bank[sky_rows(blends["id"], len(bank))[nobody, 0]]
+    for i in np.flatnonzero((rows < 0).all(axis=1)):
+        images[i] = bank[sky_rows(blends["id"][i : i + 1], len(bank))[0, 0]]
     fluxes = true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag"))
     return (
         images,
