@@ -110,7 +110,9 @@ class StampInspector(Board):
         if empty_pixels(segmap).any():  # as `clean` leaves it with its default seed
             rng = np.random.default_rng((0, zlib.crc32(str(self.current).encode())))
             cleaned = remove_neighbours(image, segmap, rng)[0]
-        labels = sorted(np.unique(segmap[segmap > 0]), key=lambda label: label == own)  # its own outline on top
+        labels = sorted(
+            np.unique(segmap[segmap > 0]), key=lambda label: label != own
+        )  # neighbours on top: one may lie inside
         outlines, white = [(segmap == label, int(label != own)) for label in labels], float(np.percentile(image, 99.9))
         before = Panel(_OBSERVED, image, white, outlines=outlines)
         self.view.show({"before": before, "after": Panel("neighbours replaced by sky", cleaned, white)})
