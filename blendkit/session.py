@@ -1,7 +1,5 @@
 """The first cell of every notebook: is everything here that it needs?"""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -12,7 +10,7 @@ import psutil
 
 from . import __version__
 from .data.check import require
-from .data.remote import CANDELS_FILES, data_folder
+from .data.remote import data_folder, missing
 from .networks.backend import device, version
 from .networks.weights import shipped
 
@@ -22,25 +20,13 @@ NEED_MEMORY, NEED_DISK = 3.0, 1.0  # GB
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of everything a notebook run uses.
+    """How much of everything a notebook run uses."""
 
-    Attributes
-    ----------
-    galaxies : int or None
-        Galaxies of the sample; None takes all that a real sample has (2,000 synthetic ones).
-    blends : int
-        Blends that methods are compared on.
-    """
-
-    galaxies: int | None
-    blends: int
+    galaxies: int | None  # of the sample; None takes all that a real sample has (2,000 synthetic ones)
+    blends: int  # that methods are compared on
 
 
-PROFILES = {
-    "quick": Profile(galaxies=200, blends=300),
-    "tutorial": Profile(galaxies=2000, blends=2000),
-    "paper": Profile(galaxies=None, blends=5000),
-}
+PROFILES = {"quick": Profile(200, 300), "tutorial": Profile(2000, 2000), "paper": Profile(None, 5000)}
 
 
 def profile(name: str) -> Profile:
@@ -50,37 +36,29 @@ def profile(name: str) -> Profile:
 
 
 def preflight(sample: str | os.PathLike = "synthetic") -> None:
-    """Print one line when all is well, and one plain line for each thing that is not.
-
-    Parameters
-    ----------
-    sample : str or path
-        What will be given to `load_sample`.
-    """
-    missing = [name for name in PACKAGES if version(name) is None]
+    """Print one line when all is well, and one for each thing that is not; `sample` is what `load_sample` will get."""
+    lacking = ", ".join(name for name in PACKAGES if version(name) is None)
     folder = data_folder()
-    memory, disk = psutil.virtual_memory().available / 1e9, shutil.disk_usage(_existing(folder)).free / 1e9
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    memory, disk = psutil.virtual_memory().available / 1e9, shutil.disk_usage(there).free / 1e9
     found, how = _sample(sample, folder)
-    problems = {
-        f"Python {sys.version.split()[0]} is not one of 3.11 to 3.13: make a new environment.": (
-            not (3, 11) <= sys.version_info < (3, 14)
-        ),
-        f"{', '.join(missing)} cannot be found: run `pip install .` in the blendkit folder.": bool(missing),
-        f"only {memory:.1f} GB of memory are free, {NEED_MEMORY:.0f} are needed: close other programs.": (
-            memory < NEED_MEMORY
-        ),
+    python, backend = sys.version.split()[0], os.environ.get("KERAS_BACKEND", "tensorflow")
+    checks = {
+        f"Python {python} is not one of 3.11 to 3.13: make a new environment.": (3, 11) <= sys.version_info < (3, 14),
+        f"{lacking} cannot be found: run `pip install .` in the blendkit folder.": not lacking,
+        f"only {memory:.1f} GB of memory are free, {NEED_MEMORY:.0f} are needed: close other programs.":
+            memory >= NEED_MEMORY,
         f"only {disk:.1f} GB of disk are free in {folder}, {NEED_DISK:.0f} are needed: make room, or set BLENDKIT_DATA "
-        "to a folder elsewhere.": disk < NEED_DISK,
-        how: not found,
-    }
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        "to a folder elsewhere.": disk >= NEED_DISK,
+        how: found,
+    }  # fmt: skip
     summary = (
-        f"blendkit {__version__}, Python {sys.version.split()[0]}, Keras {version('keras')} on {backend} "
+        f"blendkit {__version__}, Python {python}, Keras {version('keras')} on {backend} "
         f"{version(backend)}, {device()}; sample: {how if found else 'missing'}; "
         f"weights: {', '.join(shipped()) or 'none yet (SEP needs none)'}; "
         f"{memory:.0f} GB memory and {disk:.0f} GB disk free."
     )
-    noted = [problem for problem, is_one in problems.items() if is_one]
+    noted = [problem for problem, well in checks.items() if not well]
     print(summary if noted else f"All is well: {summary}")
     for problem in noted:
         print(f"Please note: {problem}")
@@ -92,13 +70,9 @@ def _sample(sample, folder):
         return True, "synthetic (simulated on first use)"
     candels = str(sample) == "candels"
     path = folder / "candels" if candels else Path(sample)
-    missing = [name for name in CANDELS_FILES if not (path / name).is_file()]
+    lacking = ", ".join(missing(path))
     if candels:
-        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing)
-    if missing:
-        return False, f"the sample folder '{path}' lacks {', '.join(missing)}: correct SAMPLE, or use 'synthetic'."
+        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(lacking)
+    if lacking:
+        return False, f"the sample folder '{path}' lacks {lacking}: correct SAMPLE, or use 'synthetic'."
     return True, f"folder {path.name}"
-
-
-def _existing(folder):
-    return folder if folder.is_dir() else _existing(folder.parent)

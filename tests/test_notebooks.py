@@ -22,7 +22,7 @@ EXPECTED = {
         "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002)),
     },
     "03_train_networks": {
-        "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((5.5, 0.7), (4.3, 0.7)),
+        "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
         "half_each_mape": ((52, 8), (60, 10)), "full_size.blend2flux": ((25_696_002, 0), (25_696_002, 0)),
         "full_size.unet": ((7_759_554, 0), (7_759_554, 0)),
         "full_size.blend2mask2flux": ((18_431_300, 0), (18_431_300, 0)),
@@ -40,11 +40,11 @@ EXPECTED = {
         "scores.SEP Kron, neighbour masked, central.mape_flux": ((15, 4), (16, 5)),
         "scores.SEP Kron, neighbour masked, companion.mape_flux": ((20, 5), (23, 7)),
         "scores.SEP Kron, neighbour masked, companion.scatter": ((0.39, 0.12), None),
-        "everything.fractions.mape_all": ((4.7, 1.5), (6.5, 2)),
+        "everything.fractions.mape_all": ((7.0, 1.5), (6.5, 2)),
         "everything.blend2flux.mape_all": ((12.1, 2), (19.7, 3)),
         "everything.blend2mask2flux.mape_all": ((10.1, 2), (11.9, 3)),
         "everything.SExtractor.mape_all": ((23.2, 4), (29.7, 6)),
-        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.87, 0.03), (0.85, 0.04)),
+        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.84, 0.03), (0.85, 0.04)),
         "iou.unet": ((0.83, 0.03), (0.78, 0.04)), "iou.blend2mask2flux": ((0.07, 0.03), None),
         "published.blend2flux": ((0.1203, 0.0001), (0.1203, 0.0001)),
     },
@@ -145,7 +145,7 @@ def test_laws_of_comparing_hold(run):
         plain, masked = (shown[f"scores.SEP Kron{how}, {member}.mape_flux"] for how in ("", ", neighbour masked"))
         assert plain > 2 * masked
         one, two = shown[f"calibration.{member}"]
-        assert 0.5 < one < 0.85 < two <= 1
+        assert 0.5 < one < 0.8 < two <= 1
     ranks = {key.split(".")[1]: shown[key] for key in shown if key.startswith("everything.") and key.endswith(".rank")}
     assert sorted(ranks.values()) == [1, 2, 3, 4]
     assert ranks["fractions"] == 1

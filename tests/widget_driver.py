@@ -102,14 +102,14 @@ _RECORDER = _Recorder()
 async def drive(timeout: float = 60) -> None:
     """Move every slider to both ends, every selection to its first and last choice, click every button.
 
-    Each step waits at most `timeout` seconds for its tasks and threads. In the end all stands where it stood; a widget
-    that writes files has a method `snapshot`, which returns a function that puts everything back.
+    Each step waits at most `timeout` seconds for its tasks and threads. In the end all stands where it stood, also the
+    inspector's file.
     """
     from ipywidgets import Button
     from ipywidgets.widgets import widget
 
     widgets = list(widget._instances.values())
-    restore = [w.snapshot() for w in widgets if hasattr(w, "snapshot")]
+    restore = [undo for w in widgets if (undo := _undo(w))]
     enabled = [w for w in widgets if not getattr(w, "disabled", False)]
     controls = [(w, *moves, getattr(w, moves[0])) for w in enabled if (moves := _moves(w))]
 
@@ -135,6 +135,23 @@ async def drive(timeout: float = 60) -> None:
         raise WidgetError(report(ERRORS))
 
 
+def _undo(widget):
+    """A function that puts back the inspector's file and decisions, or the browser's blend, as they are now."""
+    if type(widget).__name__ == "ErrorsBrowser":
+        return functools.partial(widget.show, widget.row, widget.method.value)
+    if type(widget).__name__ != "StampInspector":
+        return None
+    content = widget.path.read_bytes() if widget.path.exists() else None
+    decisions, position = widget.decisions, widget.position
+
+    def restore():
+        widget.decisions, widget.position = decisions, position
+        widget.path.unlink(missing_ok=True) if content is None else widget.path.write_bytes(content)
+        widget._show()
+
+    return restore
+
+
 def _moves(control) -> tuple[str, list] | None:
     """Which attribute of a control to set to which values, or None if it is no control to be driven."""
     import ipywidgets as ipw
@@ -142,15 +159,10 @@ def _moves(control) -> tuple[str, list] | None:
 
     if isinstance(control, widget_bool._Bool):
         return "value", [not control.value]
-    if isinstance(control, widget_selection._Selection | widget_selection._MultipleSelection):
-        chosen = 2 if isinstance(control, ipw.SelectionRangeSlider) else isinstance(control.index, tuple)
-        ends = (0, len(control.options) - 1) if control.options else ()
-        return "index", [(end,) * chosen if chosen else end for end in ends]
-    if isinstance(control, ipw.FloatLogSlider):
-        return "value", [control.base**control.min, control.base**control.max]
-    if isinstance(control, ipw.IntSlider | ipw.FloatSlider | ipw.IntRangeSlider | ipw.FloatRangeSlider):
-        ends = control.min, control.max
-        return "value", [(end, end) if isinstance(control.value, tuple) else end for end in ends]
+    if isinstance(control, widget_selection._Selection):
+        return "index", [0, len(control.options) - 1] if control.options else []
+    if isinstance(control, ipw.IntSlider | ipw.FloatSlider):
+        return "value", [control.min, control.max]
     return None
 
 

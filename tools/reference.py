@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import sep
 from astropy.table import Table, vstack
 from scipy.optimize import linear_sum_assignment
 
@@ -17,7 +18,7 @@ from blendkit.blends.recipe import draw_blends
 from blendkit.blends.rendering import render
 from blendkit.data.cleaning import clean
 from blendkit.data.load import REFERENCE, load_sample
-from blendkit.data.photometry import half_light_radius
+from blendkit.data.photometry import flux_auto, own_shape
 from blendkit.data.sample import Sample
 from blendkit.deblenders import sep_baselines
 from blendkit.metrics import case_shares, scoreboard
@@ -43,6 +44,16 @@ def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
     )
     rows, chosen = linear_sum_assignment(mag**2 + (2 * size) ** 2)
     return real[rows], pool[chosen]
+
+
+def half_light_radius(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Radius in pixels of the circle that holds half of FLUX_AUTO (SExtractor's FLUX_RADIUS), NaN where that fails."""
+    radii, fluxes = np.full(len(images), np.nan), flux_auto(images, segments)
+    for i in np.flatnonzero(np.isfinite(fluxes)):
+        image = np.require(images[i], np.float32, "CW")
+        at = own_shape(image, segments[i])
+        radii[i] = sep.flux_radius(image, [at["x"]], [at["y"]], [60.0], 0.5, normflux=fluxes[[i]], subpix=5)[0][0]
+    return radii
 
 
 def _as_measured(sample):

@@ -1,6 +1,13 @@
 """Where a stamp lands on the frame when it is turned and shifted."""
 
+from functools import cache
+
 import numpy as np
+
+# A shifted stamp's share outside it (none) and on its pixels one to five, six and more from the seam; the fill's share
+# is FADE[::-1]. Squares add up to one, so that the noise stays, and neighbouring pixels share almost the same noise.
+FADE = np.array([0, *np.cos(np.radians([75, 60, 45, 30, 15])), 1], np.float32)
+DEEP = len(FADE) - 2
 
 # offset on a turned stamp -> offset on the stamp as it was, (y, x) = matrix @ (y, x), for the eight orientations
 TURN_BACK = np.array(
@@ -32,8 +39,13 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
     return (slice(top, bottom), slice(left, right)), part
 
 
-def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray) -> None:
-    """Write a stamp, turned and shifted, into `target`, and `fill` where that leaves the frame empty; all (ny, nx)."""
+def place(
+    target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade: bool = False
+) -> None:
+    """Write a stamp, turned and shifted, into `target`, and `fill` where that leaves the frame empty; all (ny, nx).
+
+    With `fade` the outermost pixels of the stamp along such a seam go over into `fill`, see FADE.
+    """
     ny, nx = target.shape
     if orient or not target.flags.c_contiguous:
         (rows, columns), part = landing(target.shape, stamp, orient, dy, dx)
@@ -55,6 +67,28 @@ def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, 
         target[top:bottom, :left] = fill[top:bottom, :left]
     if right < nx:
         target[top:bottom, right:] = fill[top:bottom, right:]
+    if fade:
+        turn = np.s_[:: -1 if bottom < ny else 1, :: -1 if right < nx else 1]  # seams come to lie first
+        inside, sky = target[top:bottom, left:right][turn], fill[top:bottom, left:right][turn]
+        if bottom - top < ny:
+            _mix(inside, sky, *_shares(nx, right - left < nx))
+            inside, sky = inside[DEEP:], sky[DEEP:]
+        if right - left < nx:
+            _mix(inside.T, sky.T, *_shares(ny, False))
+
+
+def _mix(stamp, sky, share, share_of_sky):
+    stamp, sky = stamp[:DEEP], sky[:DEEP]
+    at = np.s_[: len(stamp), : stamp.shape[1]]
+    stamp *= share[at]
+    stamp += sky * share_of_sky[at]
+
+
+@cache
+def _shares(nx, corner):
+    """Shares of stamp and fill on the first rows, (DEEP, nx); at a corner the nearer seam counts."""
+    depth = np.minimum.outer(np.arange(1, DEEP + 1), np.arange(1, nx + 1) if corner else np.full(nx, DEEP))
+    return FADE[depth], FADE[::-1][depth]
 
 
 def place_segment(target: np.ndarray, segmap: np.ndarray, reach: int, orient: int, dy: int, dx: int) -> None:

@@ -1,7 +1,5 @@
 """Blends rendered on the device that trains: `blendkit.render` as a Keras layer, under any backend."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from astropy.table import Table
@@ -9,7 +7,7 @@ from keras import ops
 
 from ..data.check import require
 from ..data.sample import Sample
-from .geometry import TURN_BACK
+from .geometry import DEEP, FADE, TURN_BACK
 from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
 from .rendering import sky_stamps
 
@@ -24,14 +22,12 @@ class BlendLayer(keras.layers.Layer):
     sample : Sample
         Its stamps, masks, fluxes and sky are copied to the device once.
     fill : {"sky", "zero"}
-        What a shift or a turn leaves empty.
+        What a shift or a turn leaves empty, as in `render`.
     """
 
     def __init__(self, sample: Sample, fill: str = "sky"):
-        require(
-            sample.images.size < 2**31,
-            f"the sample has {sample.images.size:,} pixels, expected fewer than {2**31:,}: train on fewer galaxies.",
-        )
+        n = sample.images.size
+        require(n < 2**31, f"the sample has {n:,} pixels, expected fewer than {2**31:,}: train on fewer galaxies.")
         super().__init__(trainable=False, dtype="float32", name="blend")
         self.sample, self.fill = sample, fill
         self.shape = sample.images.shape[1:]
@@ -43,22 +39,14 @@ class BlendLayer(keras.layers.Layer):
 
     def _hold(self, array):
         """A variable, so that every backend passes it to compiled code instead of baking it in."""
-        return self.add_weight(
-            shape=array.shape,
-            dtype=str(array.dtype),
-            initializer=lambda *_, **__: array,
-            trainable=False,
-            autocast=False,
-        )
+        held = {"shape": array.shape, "dtype": str(array.dtype), "trainable": False, "autocast": False}
+        return self.add_weight(initializer=lambda *_, **__: array, **held)
 
     def recipe(self, blends: Table) -> dict[str, np.ndarray]:
-        """What `call` needs to know of each galaxy of each blend.
+        """What `call` needs to know of each galaxy of each blend, in a dict.
 
-        Returns
-        -------
-        dict
-            `rows` (n, k, 5) int32: row in the sample (-1 for an empty place), dy, dx, orientation, row of the sky bank;
-            `scale` (n, k) float32: factor on the pixels.
+        `rows` (n, k, 5) int32: row in the sample (-1 for an empty place), dy, dx, orientation, row of the sky bank;
+        `scale` (n, k) float32: factor on the pixels.
         """
         rows = check_recipe(self.sample, blends)
         check_fingerprint(self.sample, blends, self.fill)
@@ -101,17 +89,28 @@ class BlendLayer(keras.layers.Layer):
         x = ops.arange(nx, dtype="int32")[None, None, :] - (nx // 2 + dx)[:, None, None]
         from_y = turn[:, 0, 0, None, None] * y + turn[:, 0, 1, None, None] * x + ny // 2
         from_x = turn[:, 1, 0, None, None] * y + turn[:, 1, 1, None, None] * x + nx // 2
-        inside = (from_y >= 0) & (from_y < ny) & (from_x >= 0) & (from_x < nx)
         at = ops.maximum(row, 0)[:, None, None] * (ny * nx)
         at = at + ops.clip(from_y, 0, ny - 1) * nx + ops.clip(from_x, 0, nx - 1)
-        stamp = ops.where(
-            inside,
-            ops.take(ops.convert_to_tensor(self.stamps), at),
-            ops.take(ops.convert_to_tensor(self.bank), sky, axis=0),
+        stamp = ops.take(ops.convert_to_tensor(self.stamps), at)
+        sky = ops.take(ops.convert_to_tensor(self.bank), sky, axis=0)
+        depth_y, depth_x = (_depth(*axis) for axis in ((ny, dy, turn[:, :, 0]), (nx, dx, turn[:, :, 1])))
+        fades = (ops.minimum, FADE if self.fill == "sky" else np.sign(FADE)), (ops.maximum, FADE[::-1].copy())
+        share, share_of_sky = (  # the nearer seam's
+            nearer(ops.take(fade, depth_y, axis=0)[:, :, None], ops.take(fade, depth_x, axis=0)[:, None, :])
+            for nearer, fade in fades
         )
-        # choices after the product: else a compiler rounds the product and the sum that follows as one
+        # choices after each product: else a compiler rounds the product and the sum that follows as one
+        stamp = ops.where(share != 1, stamp * share, stamp) + ops.where(share_of_sky != 1, sky * share_of_sky, sky)
         scale = scale[:, None, None]
         stamp = ops.where(scale != 1, stamp * scale, stamp)
         there = (row >= 0)[:, None, None]
         mask = ops.take(ops.convert_to_tensor(self.masks), at) > 0
-        return ops.where(there, stamp, 0.0), there & inside & mask
+        return ops.where(there, stamp, 0.0), there & (share > 0) & mask
+
+
+def _depth(size, shift, turn):
+    """Pixels from the seam along one axis, (n, size): 0 on the fill, at most DEEP + 1."""
+    begin = (shift + ops.where(ops.sum(turn, axis=1) < 0, 1 - size % 2, 0))[:, None]
+    pixel = ops.arange(size, dtype="int32")[None, :] - begin
+    depth = ops.where(begin > 0, pixel, ops.where(begin < 0, size - 1 - pixel, DEEP))
+    return ops.clip(depth, -1, DEEP) + 1

@@ -1,7 +1,5 @@
 """Tables of recipes for blends: which galaxies, and how each is turned, shifted and scaled (sections 2.2 and 2.3)."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -17,53 +15,32 @@ RECIPE = ("id", "dx", "dy", "dmag", "orient")
 def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int = 42) -> tuple[Sample, ...]:
     """Divide a sample by galaxy: none is on two sides (section 2.3).
 
-    Parameters
-    ----------
-    sample : Sample
-    shares : tuple of float
-        Share of the galaxies for each side, adding up to one.
-    seed : int
-
-    Returns
-    -------
-    tuple of Sample
-        As many as there are shares, for example train, validation and test.
+    `shares` are those of the galaxies on each side and add up to one. There are as many sides, for example train,
+    validation and test.
     """
     shares = np.asarray(shares, float)
-    require(
-        shares.ndim == 1 and (shares > 0).all() and abs(shares.sum() - 1) < 1e-6,
-        f"shares = {tuple(shares.ravel().tolist())} were given, expected positive numbers that add up to 1.",
-    )
+    good = shares.ndim == 1 and (shares > 0).all() and abs(shares.sum() - 1) < 1e-6
+    given = tuple(shares.ravel().tolist())
+    require(good, f"shares = {given} were given, expected positive numbers that add up to 1.")
     ends = np.round(np.cumsum(shares) * len(sample)).astype(int)
     sides = np.split(np.random.default_rng(seed).permutation(len(sample)), ends[:-1])
-    require(
-        all(len(side) for side in sides),
-        f"{len(sample)} galaxies were given for shares {tuple(shares.tolist())}, expected at least one on each side: "
-        "use a larger sample or fewer sides.",
-    )
+    few = f"{len(sample)} galaxies were given for shares {given}, expected at least one on each side"
+    require(all(map(len, sides)), f"{few}: use a larger sample or fewer sides.")
     return tuple(sample[np.sort(side)] for side in sides)
 
 
 def draw_blends(
-    sample: Sample,
-    n: int,
-    seed: int | np.random.Generator = 42,
-    max_dmag: float = 2.0,
-    separation: tuple[float, float] = (0.5, 4.0),
-    *,
-    members: int | tuple[int, int] = 2,
-    dmag: float = 0.0,
+    sample: Sample, n: int, seed: int | np.random.Generator = 42, max_dmag: float = 2.0,
+    separation: tuple[float, float] = (0.5, 4.0), *, members: int | tuple[int, int] = 2, dmag: float = 0.0,
     turns: bool = True,
-) -> Table:
-    """Draw recipes for blends of a sample's galaxies, one of them in the centre (section 2.2).
+) -> Table:  # fmt: skip
+    """Draw recipes for `n` blends of a cleaned sample's galaxies, one of them in the centre (section 2.2).
+
+    Returns a row for each; see `make_blends` for the columns.
 
     Parameters
     ----------
-    sample : Sample
-        Cleaned galaxies.
-    n : int
-        Number of blends.
-    seed : int or numpy.random.Generator
+    sample, n, seed : Sample, int, and int or numpy.random.Generator
     max_dmag : float
         The magnitudes of a companion and the central galaxy differ by less than this.
     separation : (low, high)
@@ -76,11 +53,6 @@ def draw_blends(
         Offset to every companion's magnitude.
     turns : bool
         Whether each galaxy gets one of its eight orientations at random; the paper leaves them as observed.
-
-    Returns
-    -------
-    astropy.table.Table
-        One row per blend; see `make_blends` for the columns.
     """
     require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
     require(max_dmag > 0, f"max_dmag = {max_dmag} was given, expected a positive difference in magnitudes.")
@@ -88,12 +60,8 @@ def draw_blends(
     require(0 <= low <= high, f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
     numbers = np.atleast_1d(members)
     fewest, most = numbers[[0, -1]].tolist()
-    require(
-        numbers.dtype.kind in "iu" and len(numbers) < 3 and 0 <= fewest <= most,
-        f"members = {members} was given, expected a whole number or (lowest, highest), not negative.",
-    )
-    k = max(most, 1)
-
+    good, k = numbers.dtype.kind in "iu" and len(numbers) < 3 and 0 <= fewest <= most, max(most, 1)
+    require(good, f"members = {members} was given, expected a whole number or (lowest, highest), not negative.")
     rng = np.random.default_rng(seed)
     ny, nx = sample.images.shape[1:]
     rows = _draw_members(sample, n, k, max_dmag, dmag, rng)
@@ -167,12 +135,8 @@ def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     blends["flux"] = known["flux"]
     for name in ("distance", "delta_mag", "inside", "mag", "r_eff", "flux"):
         blends[name].info.format = ".3f"
-    blends.meta = {
-        "fingerprint": dict(sample.fingerprints),
-        "zeropoint": float(sample.zeropoint),
-        "sky": sample.sky_fingerprint,
-        "shape": [int(size) for size in sample.images.shape[1:]],
-    }
+    of = {"fingerprint": dict(sample.fingerprints), "zeropoint": float(sample.zeropoint)}
+    blends.meta = of | {"sky": sample.sky_fingerprint, "shape": list(sample.images.shape[1:])}
     return blends
 
 
@@ -180,10 +144,8 @@ def true_fluxes(sample: Sample) -> np.ndarray:
     """FLUX_AUTO of each galaxy alone, shape (n,), e-/s; from catalogue magnitudes, with a warning, before cleaning."""
     if "flux_auto" in sample.catalog.colnames:
         return np.asarray(sample.catalog["flux_auto"], float)
-    warnings.warn(
-        f"the sample {sample.name!r} has no flux_auto, so catalogue magnitudes give the fluxes: run bk.clean first.",
-        stacklevel=3,
-    )
+    told = f"the sample {sample.name!r} has no flux_auto, so catalogue magnitudes give the fluxes"
+    warnings.warn(f"{told}: run bk.clean first.", stacklevel=3)
     return 10 ** (-0.4 * (np.asarray(sample.catalog["mag"], float) - sample.zeropoint))
 
 
@@ -206,22 +168,17 @@ def check_recipe(sample: Sample, blends: Table) -> np.ndarray:
     require(not missing, f"the table of blends lacks {', '.join(missing)}: make it with draw_blends or make_blends.")
     shape = np.shape(blends["id"])
     for name in (name for name in RECIPE if name in blends.colnames):
-        require(
-            len(shape) == 2 and np.shape(blends[name]) == shape and not np.ma.is_masked(blends[name]),
-            f"{name} has shape {np.shape(blends[name])} or masked entries, expected a number for each of the (n, k) "
-            f"galaxies, n = {len(blends)}: make the table with draw_blends or make_blends.",
-        )
+        good = len(shape) == 2 and np.shape(blends[name]) == shape and not np.ma.is_masked(blends[name])
+        found = f"{name} has shape {np.shape(blends[name])} or masked entries, expected ({len(blends)}, k) numbers"
+        require(good, f"{found}: make the table with draw_blends or make_blends.")
     ny, nx = sample.images.shape[1:]
     for name, low, high in (("dx", 1 - nx, nx - 1), ("dy", 1 - ny, ny - 1), ("orient", 0, 7)):
         value = column(blends, name)
-        require(
-            not value.size or (value.dtype.kind in "iu" and low <= value.min() and value.max() <= high),
-            f"{name} holds {value.dtype} up to {value.max(initial=0)}, expected whole numbers from {low} to {high}.",
-        )
-    require(
-        ny == nx or not np.isin(column(blends, "orient"), (1, 3, 4, 6)).any(),
-        f"orient holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.",
-    )
+        good = not value.size or (value.dtype.kind in "iu" and low <= value.min() and value.max() <= high)
+        found = f"{name} holds {value.dtype} up to {value.max(initial=0)}"
+        require(good, f"{found}, expected whole numbers from {low} to {high}.")
+    good = ny == nx or not np.isin(column(blends, "orient"), (1, 3, 4, 6)).any()
+    require(good, f"orient holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.")
     require(np.isfinite(column(blends, "dmag")).all(), "dmag holds NaN or infinite values, expected finite magnitudes.")
     ids = np.asarray(blends["id"])
     rows = np.full(shape, -1)
@@ -237,18 +194,14 @@ def check_fingerprint(sample: Sample, blends: Table, fill: str) -> None:
         return
     used = [] if expected == here else np.unique(blends["id"]).tolist()
     different = [i for i in used if i != -1 and expected.get(i) != here[i]]
-    require(
-        not different,
-        f"{len(different)} of the galaxies of these blends have other pixels, labels or fluxes in the sample "
-        f"{sample.name!r} (first ids {different[:3]}): use the sample that the blends were drawn from.",
-    )
+    told = f"{len(different)} galaxies of these blends (first ids {different[:3]}) have other pixels, labels or fluxes"
+    cure = "use the sample that the blends were drawn from"
+    require(not different, f"{told} in the sample {sample.name!r}: {cure}.")
     made_with = {"zeropoint": sample.zeropoint} | ({"sky": sample.sky_fingerprint} if fill == "sky" else {})
     for what, value in made_with.items():
-        require(
-            blends.meta.get(what, value) == value,
-            f"the blends were drawn with {what} {blends.meta.get(what)}, the sample {sample.name!r} has {value}: use "
-            "the sample that they were drawn from" + (", or fill='zero'." if what == "sky" else "."),
-        )
+        given = blends.meta.get(what, value)
+        told = f"the blends were drawn with {what} {given}, the sample {sample.name!r} has {value}"
+        require(given == value, f"{told}: {cure}" + (", or fill='zero'." if what == "sky" else "."))
 
 
 def column(blends: Table, name: str) -> np.ndarray:
@@ -264,10 +217,8 @@ def _per_member(name, value, shape, single):
     if value.ndim < 2:
         value = value[..., None]
         value = np.where(np.arange(shape[1]) | (shape[1] == 1), value, np.zeros_like(value))
-    require(
-        value.shape in (shape, (1, shape[1]), shape[1:]),
-        f"{name} has shape {value.shape}, expected that of the ids, {shape}.",
-    )
+    good = value.shape in (shape, (1, shape[1]), shape[1:])
+    require(good, f"{name} has shape {value.shape}, expected that of the ids, {shape}.")
     return value
 
 
@@ -290,17 +241,11 @@ def _draw_members(sample, n, k, max_dmag, dmag, rng):
     itself = (low <= rank) & (rank < high)
     partners = high - low - itself
     enough = partners >= k - 1
-    require(
-        enough.any(),
-        f"none of the {len(mag)} galaxies of {sample.name!r} has {k - 1} others within {max_dmag} mag: raise max_dmag "
-        "or use a larger sample.",
-    )
+    none = f"none of the {len(mag)} galaxies of {sample.name!r} has {k - 1} others within {max_dmag} mag"
+    require(enough.any(), f"{none}: raise max_dmag or use a larger sample.")
     if not enough.all():
-        warnings.warn(
-            f"{(~enough).sum()} of {len(mag)} galaxies have no partner within {max_dmag} mag and are skipped "
-            f"(first id {sample.catalog['id'][~enough][0]}).",
-            stacklevel=3,
-        )
+        lonely = f"{(~enough).sum()} of {len(mag)} galaxies have no partner within {max_dmag} mag and are skipped"
+        warnings.warn(f"{lonely} (first id {sample.catalog['id'][~enough][0]}).", stacklevel=3)
     rows = np.empty((n, k), int)
     rows[:, 0] = central = rng.choice(np.flatnonzero(enough), n)
     for j in range(1, k):
@@ -325,13 +270,9 @@ def _draw_shifts(radius, low, high, shape, rng):
         dx[todo], dy[todo] = np.rint(distance * np.cos(angle)), np.rint(distance * np.sin(angle))
         todo = todo[(np.abs(dx[todo]) > limit_x) | (np.abs(dy[todo]) > limit_y)]
         if not len(todo):
-            break
-    require(
-        not len(todo),
-        f"{len(todo)} blends find no place on the stamp: {low} times their effective radius is more than {limit_x} "
-        "pixels; lower separation or drop the largest galaxies.",
-    )
-    return dx, dy
+            return dx, dy
+    reach = f"{low} times their effective radius is more than {limit_x} pixels"
+    raise ValueError(f"{len(todo)} blends find no place, {reach}: lower separation or drop the largest galaxies.")
 
 
 def _share_inside(sample, rows, blends):

@@ -1,7 +1,5 @@
 """The pixels of blends, in NumPy: the reference that the training device and the browser are held to."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from itertools import islice
@@ -26,15 +24,12 @@ def render(
 
     Parameters
     ----------
-    sample : Sample
-        The sample that the blends were drawn from, or any that holds these very galaxies.
-    blends : astropy.table.Table
-        From `draw_blends` or `make_blends`, or any slice of it.
+    sample : Sample; that of which the blends were drawn, or any that holds these very galaxies
+    blends : astropy.table.Table; from `draw_blends` or `make_blends`, or any slice of it
     fill : {"sky", "zero"}
-        What a shift or a turn leaves empty: the sample's own sky, or zeros (as the paper's tools do, which leaves a
-        step in the noise).
-    masks : bool
-        Whether the masks are wanted.
+        What a shift or a turn leaves empty: the sample's own sky, into which the stamp's outermost five pixels go over,
+        or zeros (as the paper's tools do, which leaves a step in the noise).
+    masks : bool; whether the masks are wanted
 
     Returns
     -------
@@ -47,7 +42,7 @@ def render(
     """
     rows = check_recipe(sample, blends)
     check_fingerprint(sample, blends, fill)
-    stamps, bank = sample.images, list(sky_stamps(sample, fill))
+    stamps, bank, fade = sample.images, list(sky_stamps(sample, fill)), fill == "sky"
     images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
     scratch = np.empty_like(stamps[0])
     members = zip(*(values[::-1] for values in _members(blends, rows, len(bank))), strict=True)
@@ -58,7 +53,7 @@ def render(
                 continue
             part = stamps[row]
             if target is image or dy or dx or orient or scale != 1:
-                place(target, part, orient, dy, dx, bank[sky])
+                place(target, part, orient, dy, dx, bank[sky], fade)
                 part = target
                 if scale != 1:
                     part *= scale
@@ -67,12 +62,8 @@ def render(
             target = scratch
     for i in np.flatnonzero((rows < 0).all(axis=1)):
         images[i] = bank[sky_rows(blends["id"][i : i + 1], len(bank))[0, 0]]
-    fluxes = true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag"))
-    return (
-        images,
-        _masks(sample, blends, rows) if masks else None,
-        np.where(rows < 0, np.nan, fluxes).astype(np.float32),
-    )
+    fluxes = np.where(rows < 0, np.nan, true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag")))
+    return images, _masks(sample, blends, rows) if masks else None, fluxes.astype(np.float32)
 
 
 def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndarray:
@@ -85,7 +76,7 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
         parts.reshape(-1, *parts.shape[2:]), *_members(blends, rows, len(bank)), strict=True
     ):
         if row >= 0:
-            place(part, sample.images[row], orient, dy, dx, bank[sky])
+            place(part, sample.images[row], orient, dy, dx, bank[sky], fill == "sky")
             part *= scale
     return np.moveaxis(parts, 1, -1)
 
@@ -95,21 +86,16 @@ def export(
 ) -> Path:
     """Write blends of two galaxies as plain pixels, under the file names of the paper's own tool (candels-blender).
 
+    Returns the folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2)
+    uint8, ``{prefix}_flux.npy`` (n, 2) and ``{prefix}_catalogue.csv`` (columns of the original, `shift_x` and `shift_y`
+    the companion's shift along rows and columns).
+
     Parameters
     ----------
-    sample, blends, fill
-        As for `render`.
+    sample, blends, fill : as for `render`
     folder : path
         Made when it is not there; files of the same names are replaced once the new ones are complete.
-    prefix : str
-        "train" or "test" in the original tool.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2) uint8,
-        ``{prefix}_flux.npy`` (n, 2) and ``{prefix}_catalogue.csv`` (columns of the original, `shift_x` and `shift_y`
-        the companion's shift along rows and columns).
+    prefix : str; "train" or "test" in the original tool
     """
     pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
     require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")

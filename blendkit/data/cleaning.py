@@ -1,7 +1,5 @@
 """From survey stamps to isolated galaxies: cuts, neighbours replaced by sky, bad stamps dropped (section 2.1)."""
 
-from __future__ import annotations
-
 import os
 import warnings
 import zlib
@@ -19,6 +17,7 @@ from .sky import empty_pixels, fill_with_sky, flat_pixels
 
 # what an eye would object to; see `inspect`
 FLAT_SHARE = 0.005  # of the stamp as flat as only what was never observed is
+FAINTEST = 0.25  # of the light at the galaxy's outline: what noise counts as at least, where a simulation has none
 CONTACT_SHARE, CONTACT_GAP = 0.25, 4  # share of the galaxy's outline within so many pixels of another segment
 BITE = 0.01  # of the galaxy's light that went with a neighbour
 NEGATIVE = 6  # sigmas below the sky's level
@@ -29,21 +28,17 @@ FAR = 2.5 * np.log10(2)  # mag between FLUX_AUTO and the catalogue, after the sa
 
 
 def clean(
-    sample: Sample,
-    *,
-    mag: tuple[float, float] | None = None,
-    morphology: tuple[str, ...] | None = None,
-    dilation: int = 5,
-    decisions: str | os.PathLike | dict[int, str] | None = None,
-    seed: int = 0,
+    sample: Sample, *, mag: tuple[float, float] | None = None, morphology: tuple[str, ...] | None = None,
+    dilation: int = 5, decisions: str | os.PathLike | dict[int, str] | None = None, seed: int = 0,
     n_jobs: int | None = None,
-) -> Sample:
+) -> Sample:  # fmt: skip
     """Isolated galaxies from survey stamps (paper section 2.1, Figure 1).
 
-    Every object but the central one is replaced by empty sky of the same (sky-subtracted) stamp, stamps that an eye
-    would reject are dropped, and FLUX_AUTO of what remains becomes the ground truth: `flux_auto` (e-/s) in the
-    catalogue. The segmentation maps hold the central galaxy alone, and `report` tells of each galaxy given whether it
-    was `kept`, the `reason` if not, and what the checks found anyway, `flags`.
+    Every object but the central one is replaced by empty sky of the same stamp, the stamp's own sky level (the median
+    of what is empty) is subtracted, stamps that an eye would reject are dropped, and FLUX_AUTO of what remains becomes
+    the ground truth: `flux_auto` (e-/s) in the catalogue. The segmentation maps hold the central galaxy alone, and
+    `report` tells of each galaxy given whether it was `kept`, the `reason` if not, and what the checks found anyway,
+    `flags`.
 
     Parameters
     ----------
@@ -157,23 +152,26 @@ def _clean_one(work):
     """Stamp, neighbours, replaced pixels, FLUX_AUTO and what an eye would object to, of one galaxy."""
     image, segmap, morphology, dilation, seed = work
     n_neighbours = int(np.count_nonzero(np.unique(segmap)) - 1)
-    if not empty_pixels(segmap).any():
+    empty, own = empty_pixels(segmap), _sides(segmap)[0]
+    if not empty.any():
         return image.copy(), n_neighbours, 0, np.nan, ["no empty sky on the stamp"]
     cleaned, hole = remove_neighbours(image, segmap, np.random.default_rng(seed), dilation)
-    flags = inspect(image, segmap, cleaned, hole, morphology)
-    flux = float(flux_auto(cleaned[None], _sides(segmap)[0][None])[0])
+    flags = inspect(image, segmap, cleaned, hole, cleaned[empty], morphology)
+    cleaned -= np.quantile(cleaned[empty_pixels(own, 16)], 0.5, method="lower")  # a pixel's value: twice is once
+    flux = float(flux_auto(cleaned[None], own[None])[0])
     return cleaned, n_neighbours, int(hole.sum()), flux, flags
 
 
-def inspect(image: np.ndarray, segmap: np.ndarray, cleaned: np.ndarray, hole: np.ndarray, morphology: str) -> list[str]:
+def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:
     """What an eye would object to on a stamp before and after `remove_neighbours` (the inspection of section 2.1)."""
     own, _ = _sides(segmap)
-    sky = cleaned[empty_pixels(segmap)]
     level, noise = np.median(sky), sky.std()
     for _ in range(3):
         noise = sky[np.abs(sky - level) <= 4 * noise].std()
-    if flat_pixels(image).mean() > FLAT_SHARE or not noise > 0:
+    least = FAINTEST * np.median(image[own & ~binary_erosion(own)])
+    if noise > least / 1000 and flat_pixels(image).mean() > FLAT_SHARE:  # else no sky at all
         return ["the stamp reaches over the mosaic's edge"]
+    noise = max(noise, least)
     dark, sharp = image.min() < level - NEGATIVE * noise, sharp_pixels(image, own, noise) >= SHARP_PIXELS
     checks = {
         "a neighbour touches the galaxy": contact(segmap) > CONTACT_SHARE or bite(image, own, hole) > BITE,

@@ -1,7 +1,5 @@
 """Where samples come from by name, and the paper's own catalogue of test blends."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -33,7 +31,7 @@ _CSV = {"format": "ascii.csv", "encoding": "utf-8-sig"}
 _CASES = np.array(["only central", "only companion", "both", "more"])  # by the number in the file
 
 
-def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None, seed: int = 0) -> Sample:
+def load_sample(source="synthetic", *, n: int | None = None, seed: int = 0, noise: str = "correlated") -> Sample:
     """A galaxy sample by name or from a folder.
 
     Parameters
@@ -43,11 +41,13 @@ def load_sample(source: str | os.PathLike = "synthetic", *, n: int | None = None
         record 2604740 on first use; otherwise a folder with the three files of that release.
     n, seed : int, optional
         How many galaxies (default: 2,000 synthetic, or all real ones), and the seed of the simulation or the draw.
+    noise : {"correlated", "white", "none"}
+        Of a synthetic sample: CANDELS' own, uncorrelated, or no sky at all.
     """
     good = n is None or (isinstance(n, int | np.integer) and n >= 1)
     require(good, f"n = {n!r} galaxies were asked for, expected a whole number of at least 1.")
     if source == "synthetic":
-        return _synthetic(int(n or 2000), seed)
+        return _synthetic(int(n or 2000), seed, noise)
     sample = read_folder(fetch_candels(), "CANDELS") if source == "candels" else read_folder(Path(source).expanduser())
     if n is None or n >= len(sample):
         return sample
@@ -104,15 +104,15 @@ def _catalog(path: Path) -> Table:
     return table
 
 
-def _synthetic(n: int, seed: int) -> Sample:
+def _synthetic(n: int, seed: int, noise: str) -> Sample:
     """Simulate, or take from the cache; the cache entry appears whole or not at all."""
-    folder = data_folder() / f"synthetic-v{VERSION}-n{n}-seed{seed}"
+    folder = data_folder() / (f"synthetic-v{VERSION}-n{n}-seed{seed}" + f"-{noise}" * (noise != "correlated"))
     if folder.is_dir():
         try:
             return read_folder(folder)
         except (ValueError, OSError):
             shutil.rmtree(folder, ignore_errors=True)  # damaged: made anew, from the same seed
-    sample = simulate(n, seed)
+    sample = simulate(n, seed, noise=noise)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".simulating-", dir=folder.parent) as draft:

@@ -1,8 +1,7 @@
 """Classical photometry with SEP: FLUX_AUTO, segmentation and the paper's hot/cold procedure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import joblib
@@ -99,28 +98,12 @@ def flux_auto(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
 
     `images` are (n, ny, nx); `segments`, bool, the galaxies' own pixels, which give the shape of the Kron ellipse.
     """
-    return _of_each(kron_flux, images, segments)
-
-
-def half_light_radius(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Radius in pixels of the circle that holds half of FLUX_AUTO (SExtractor's FLUX_RADIUS); see `flux_auto`."""
-    return _of_each(_flux_radius, images, segments)
-
-
-def _flux_radius(image, shape):
-    flux = [kron_flux(image, shape)]
-    return sep.flux_radius(image, [shape["x"]], [shape["y"]], [60.0], 0.5, normflux=flux, subpix=5)[0][0]
-
-
-def _of_each(measure, images, segments):
-    values = np.full(len(images), np.nan)
+    fluxes = np.full(len(images), np.nan)
     for i, (image, segment) in enumerate(zip(images, segments, strict=True)):
         image = np.require(image, np.float32, "CW")
-        try:
-            values[i] = measure(image, own_shape(image, segment))
-        except Exception:  # SEP raises bare Exceptions; one bad stamp must not stop the others
-            continue
-    return values
+        with suppress(Exception):  # SEP raises bare Exceptions; one bad stamp must not stop the others
+            fluxes[i] = kron_flux(image, own_shape(image, segment))
+    return fluxes
 
 
 def map_stamps(function: Callable, items: Iterable, n: int, *, n_jobs: int | None = None, desc: str = "") -> list:

@@ -1,7 +1,5 @@
 """Verified downloads: a file arrives whole, with the checksum that was promised, or not at all."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,19 +1,17 @@
 """A sample of galaxies: stamps, segmentation maps and a catalogue."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import numbers
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Table
 
 from .check import require
 from .remote import CANDELS_FILES
@@ -70,7 +68,7 @@ class Sample:
         size = f"{len(self)} galaxies, stamps of {ny} x {nx} pixels at {self.pixel_scale} arcsec"
         return f"<Sample {self.name!r}: {size}, AB {mag.min():.1f} to {mag.max():.1f}>"
 
-    def __getitem__(self, rows) -> Sample:
+    def __getitem__(self, rows) -> Self:
         """The sub-sample of a mask, a slice, indices or one index; it keeps this sample's sky."""
         rows = np.atleast_1d(np.arange(len(self))[rows])
         parts = {name: getattr(self, name)[rows] for name in ("images", "segmaps", "catalog")}
@@ -143,37 +141,6 @@ class Sample:
         return folder
 
 
-def join(samples: Sequence[Sample]) -> Sample:
-    """Several samples as one, for example simulations of several seeds, or real galaxies and synthetic ones.
-
-    They keep the catalogue columns that all have (and `truth_flux`, NaN for real galaxies, if any has it) and each
-    one's sky. Stamp size, pixel scale, zeropoint and whether there is a `flux_auto` must be the same, ids different.
-    """
-    require(len(samples), "no sample was given to join, expected at least one: give a list of samples.")
-    first = samples[0]
-    alike = {
-        (s.images.shape[1:], float(s.pixel_scale), float(s.zeropoint), "flux_auto" in s.catalog.colnames)
-        for s in samples
-    }
-    what = "(stamp size, pixel scale, zeropoint, whether there is a flux_auto)"
-    require(len(alike) == 1, f"{what} = {alike}, expected one for all: join samples that were made and cleaned alike.")
-    catalogs = [sample.catalog.copy() for sample in samples]
-    simulated = ["truth_flux" in catalog.colnames for catalog in catalogs]
-    for catalog, made in zip(catalogs, simulated, strict=True):
-        if any(simulated) and not made:
-            catalog["truth_flux"] = np.nan
-    skies = {sample.sky_fingerprint: sample.sky for sample in samples}
-    return Sample(
-        np.concatenate([sample.images for sample in samples]),
-        np.concatenate([sample.segmaps for sample in samples]),
-        vstack(catalogs, join_type="inner", metadata_conflicts="silent"),
-        first.zeropoint,
-        first.pixel_scale,
-        " and ".join(dict.fromkeys(sample.name for sample in samples)),
-        sky_stamps=np.concatenate(list(skies.values())),
-    )
-
-
 def digest(*arrays) -> str:
     """Twelve hexadecimal digits by which the bytes of arrays are known."""
     h = hashlib.blake2b(digest_size=6)
@@ -195,11 +162,9 @@ def _check(sample: Sample) -> None:
     images, segmaps, catalog = sample.images, sample.segmaps, sample.catalog
     for what, stack, dtype in (("images", images, "float32"), ("segmaps", segmaps, "uint8")):
         shape, kind = getattr(stack, "shape", None), getattr(stack, "dtype", type(stack).__name__)
-        require(
-            isinstance(stack, np.ndarray) and stack.ndim == 3 and kind == dtype,
-            f"{what} are {kind} of shape {shape}, expected {dtype} of shape (n, ny, nx): stack the stamps along a "
-            f"first axis, and convert them with {what}.astype('{dtype}').",
-        )
+        good = isinstance(stack, np.ndarray) and stack.ndim == 3 and kind == dtype
+        how = f"stack the stamps along a first axis, and convert them with {what}.astype('{dtype}')"
+        require(good, f"{what} are {kind} of shape {shape}, expected {dtype} of shape (n, ny, nx): {how}.")
     found = getattr(catalog, "colnames", ())
     lacks = ", ".join(name for name in NEEDED if name not in found)
     require(not lacks, f"the catalogue lacks {lacks}, expected a Table of {', '.join(NEEDED)}: rename or add columns.")
@@ -207,12 +172,10 @@ def _check(sample: Sample) -> None:
         value = getattr(sample, what)
         good = isinstance(value, numbers.Real) and np.isfinite(value)
         require(good, f"{what} = {value!r} was given, expected a finite number: correct it.")
-    require(
-        len(images) == len(segmaps) == len(catalog) and images.shape == segmaps.shape,
-        f"there are {len(images)} images of {images.shape[1:]} pixels, {len(segmaps)} segmentation maps of "
-        f"{segmaps.shape[1:]} and {len(catalog)} catalogue rows, expected one of each per galaxy, of the same size: "
-        "check that the three files belong together.",
-    )
+    given = f"{len(images)} images of {images.shape[1:]}, {len(segmaps)} segmentation maps of {segmaps.shape[1:]}"
+    alike = images.shape == segmaps.shape and len(images) == len(catalog)
+    cure = "expected one of each per galaxy, of the same size: check that the three files belong together"
+    require(alike, f"{given} pixels and {len(catalog)} catalogue rows were given, {cure}.")
     require(len(images), "the sample is empty, expected at least one galaxy: check the files or widen the cuts.")
     if (sky := sample.sky_stamps) is not None:
         good = len(sky) and sky.shape[1:] == images.shape[1:] and sky.dtype == np.float32 and np.isfinite(sky).all()

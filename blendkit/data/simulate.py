@@ -5,13 +5,11 @@ drawn by galsim in Fourier space and seen through an HST WFC3/F160W-like PSF; ar
 put on top in pixel space, no finer than the PSF. Lengths are in pixels, light in e-/s.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections import namedtuple
 from functools import cache, lru_cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import galsim
 import numpy as np
@@ -20,12 +18,12 @@ from astropy.table import Table
 from .check import require
 from .photometry import map_stamps
 from .sample import MORPHOLOGIES, PIXEL_SCALE, ZEROPOINT, Sample
+from .sky import CORRELATION, LEVEL, NOISE, sky_noise
 
-VERSION = 2  # part of the cache's file name: raise it whenever pixels change
+VERSION = 3  # part of the cache's file name: raise it whenever pixels change
 
 SIZE, CENTER = 128, 64
-SKY = 0.006  # noise per pixel, e-/s
-THRESHOLD = 1.2 * SKY  # surface brightness at which segments end, e-/s per pixel
+THRESHOLD = 1.2 * NOISE  # surface brightness at which segments end, e-/s per pixel
 MIN_AREA = 10  # pixels: what covers fewer is not detected
 BAD_SHARE, BAD_KINDS = 0.04, ("close_blend", "edge", "artefact")
 MAX_GALAXIES = 100_000  # of one seed: ids of two seeds must not meet
@@ -35,6 +33,7 @@ GRID = 2 * SIZE  # side of the periodic grid of the Fourier transforms
 PSF_SIGMA = 1.25  # pixels, Gaussian core of the PSF (FWHM 0.18")
 ROW, COLUMN = np.indices((SIZE, SIZE), dtype=float)
 Random = np.random.Generator
+SKIES = {"correlated": (1, CORRELATION), "white": (1, 0), "none": (0, 0)}  # share of NOISE, its correlation
 
 
 # Share, AB magnitudes, median r_eff (pixels) at magnitude 21.5 with its slope and scatter (dex), from the data README:
@@ -128,7 +127,7 @@ class Arms(NamedTuple):
     strength: float
 
     @classmethod
-    def draw(cls, rng: Random, strength: float) -> Arms:
+    def draw(cls, rng: Random, strength: float) -> Self:
         pitch, number = np.radians(rng.uniform(12, 32)), int(rng.choice((2, 3, 4), p=(0.65, 0.2, 0.15)))
         return cls(number, float(rng.choice((-1, 1)) / np.tan(pitch)), rng.uniform(0, 2 * np.pi), strength)
 
@@ -317,7 +316,7 @@ def draw_galaxy(rng: Random, deeper: float = 0.0, smaller: float = 1.0) -> dict[
 
 def draw_stamp(work: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
     """One galaxy of a seed: image (SIZE, SIZE) float32, segments (SIZE, SIZE) uint8, catalogue row."""
-    index, seed, neighbours, deeper, smaller, sharper = work
+    index, seed, neighbours, deeper, smaller, sharper, noise = work
     streams = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(6)
     rng, rng_neighbours, rng_bad, rng_labels, rng_noise, rng_psf = map(np.random.default_rng, streams)
     sharper = sharper ** rng_psf.random()
@@ -341,7 +340,8 @@ def draw_stamp(work: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
         stray = (artefact > THRESHOLD) & (segments == 0)
         if stray.sum() >= MIN_AREA:
             segments[stray] = len(layers) + 1
-    image += rng_noise.normal(0, SKY, image.shape)
+    share, correlation = SKIES[noise]
+    image += share * (sky_noise(rng_noise, image.shape, NOISE, correlation) + rng_noise.normal(0, LEVEL * NOISE))
     if bad == "edge":  # the mosaic ends along a tilted line, 8 to 50 pixels from the centre
         angle = rng_bad.integers(4) * np.pi / 2 + rng_bad.normal(0, 0.15)
         along = (COLUMN - CENTER) * np.cos(angle) + (ROW - CENTER) * np.sin(angle)
@@ -352,9 +352,7 @@ def draw_stamp(work: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
     return image.astype(np.float32), segments, catalog | truth
 
 
-def simulate(
-    n: int = 2000, seed: int = 0, *, neighbours: bool = True, deeper: float = 0, smaller: float = 1, sharper: float = 1
-) -> Sample:
+def simulate(n=2000, seed=0, *, neighbours=True, deeper=0, smaller=1, sharper=1, noise="correlated") -> Sample:
     """Simulate a CANDELS-like sample, one galaxy in the middle of each stamp of 128 x 128 pixels (section 2.1).
 
     Galaxy `i` of a seed is the same, bit for bit, whatever `n`; those of two seeds share no id. The catalogue's `mag`
@@ -372,14 +370,18 @@ def simulate(
     smaller, sharper : float
         Radii (not below 1.1 pixels), and widths of WFC3/F160W's PSF, are divided by factors between 1 and these,
         uniform in the logarithm: other surveys, or HST at shorter wavelengths.
+    noise : {"correlated", "white", "none"}
+        As in drizzled mosaics like CANDELS', uncorrelated, or no sky at all; the galaxies are the same.
     """
     for what, value, low, high in (("n", n, 1, MAX_GALAXIES), ("seed", seed, 0, MAX_SEED)):
         good = isinstance(value, numbers.Integral) and low <= value <= high
         require(good, f"{what} = {value!r} was given, expected an integer from {low} to {high:,}.")
     for what, value, low, high in (("deeper", deeper, 0, 3), ("smaller", smaller, 1, 5), ("sharper", sharper, 1, 2)):
         require(low <= value <= high, f"{what} = {value!r} was given, expected a number from {low} to {high}.")
-    work = ((index, int(seed), neighbours, deeper, smaller, sharper) for index in range(n))
+    require(noise in SKIES, f"noise = {noise!r} was given, expected one of {', '.join(SKIES)}.")
+    work = ((index, int(seed), neighbours, deeper, smaller, sharper, noise) for index in range(n))
     images, segmaps, rows = zip(*map_stamps(draw_stamp, work, n, desc="simulating"), strict=True)
     name = f"synthetic, seed {seed}" + ", no neighbours" * (not neighbours) + f", {deeper} mag deeper" * (deeper > 0)
     name += f", up to {smaller} times smaller" * (smaller > 1) + f", PSF up to {sharper} times sharper" * (sharper > 1)
+    name += f", {noise} noise".replace("none", "no") * (noise != "correlated")
     return Sample(np.stack(images), np.stack(segmaps), Table(rows=rows), name=name)

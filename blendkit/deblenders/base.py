@@ -1,7 +1,5 @@
 """What all deblenders share: how detections are matched to galaxies, and what a table of predictions must hold."""
 
-from __future__ import annotations
-
 import numpy as np
 from astropy.table import Table
 from scipy.optimize import linear_sum_assignment
@@ -24,11 +22,9 @@ POSITIONS = {"true positions": "told", "pixels only": "pixels"}  # how meta["mat
 def check_images(images) -> np.ndarray:
     """A stack of stamps, (n, ny, nx), if it is one; not a copy where an array was given."""
     images = np.asarray(images)
-    require(
-        images.ndim == 3 and images.dtype.kind in "fiu",
-        f"the blends have shape {images.shape} and type {images.dtype}, expected numbers of shape (n, ny, nx): give a "
-        "single stamp as image[None].",
-    )
+    given = f"the blends have shape {images.shape} and type {images.dtype}"
+    good = images.ndim == 3 and images.dtype.kind in "fiu"
+    require(good, f"{given}, expected numbers of shape (n, ny, nx): give a single stamp as image[None].")
     return images
 
 
@@ -46,18 +42,8 @@ def match_positions(found: Detections, x: np.ndarray, y: np.ndarray, r_central: 
     The brightest detections, as many as there are galaxies, go to the positions so that the sum of distances is
     smallest. A single one is the central galaxy if it lies within 0.5 R_cen of it, else the nearest companion.
 
-    Parameters
-    ----------
-    found : Detections
-    x, y : arrays of float, shape (k,)
-        True positions, pixels; NaN for an empty place.
-    r_central : float
-        Effective radius of the central galaxy, pixels.
-
-    Returns
-    -------
-    array of int, shape (k,)
-        Indices into `found`; -1 for a galaxy that was not detected.
+    `x`, `y` (k,) are the true positions, NaN for an empty place, and `r_central` the effective radius of the central
+    galaxy, all in pixels. Returns indices into `found`, (k,) int; -1 for a galaxy that was not detected.
     """
     matched, there = np.full(len(x), -1), np.flatnonzero(np.isfinite(x))
     distance = np.hypot(found.x[:, None] - x[there], found.y[:, None] - y[there])
@@ -92,8 +78,7 @@ def match(blends: Table, pred: Table) -> Table:
 
     Parameters
     ----------
-    blends : astropy.table.Table
-        The recipes of n blends of k galaxies.
+    blends : astropy.table.Table; the recipes of n blends of k galaxies
     pred : astropy.table.Table
         `x`, `y` (pixels on the stamp: column and row) and `flux`, each (n, m), NaN where there is no object; further
         columns of m values per blend, such as `flux_err` and `masks`, are brought along.
@@ -108,10 +93,9 @@ def match(blends: Table, pred: Table) -> Table:
     require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")
     true_x, true_y = true_places(blends, blends.meta["shape"])
     x, y, flux = (np.ma.filled(np.ma.asarray(pred[name], float), np.nan) for name in ("x", "y", "flux"))
-    require(
-        x.ndim == 2 and len(x) == len(blends) and x.shape == y.shape == flux.shape,
-        f"x has shape {x.shape}, y {y.shape} and flux {flux.shape}, expected the same ({len(blends)}, m).",
-    )
+    good = x.ndim == 2 and len(x) == len(blends) and x.shape == y.shape == flux.shape
+    given = f"x has shape {x.shape}, y {y.shape} and flux {flux.shape}"
+    require(good, f"{given}, expected the same ({len(blends)}, m).")
     x = np.where(np.isfinite(flux), x, np.nan)  # what has no flux is nobody's
     distance = np.hypot(true_x[:, :, None] - x[:, None], true_y[:, :, None] - y[:, None])
     reach = np.maximum(np.asarray(blends["r_eff"]), NEAR)
@@ -144,26 +128,19 @@ def positions_of(pred: Table) -> str:
 
 def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
     """Refuse what is no table of fluxes for n blends, or holds other columns that cannot be used."""
-    require(
-        hasattr(pred, "colnames") and "flux" in pred.colnames,
-        f"{name} are a {type(pred).__name__} with {getattr(pred, 'colnames', 'no columns')}, expected an astropy Table "
-        "with a column flux of shape (n, k).",
-    )
-    require(
-        len(pred) == n,
-        f"{name} have {len(pred)} rows for {n} blends: give one row per blend, in the same order, NaN where nothing "
-        "was found.",
-    )
+    found = getattr(pred, "colnames", "no columns")
+    given = f"{name} are a {type(pred).__name__} with {found}"
+    require("flux" in found, f"{given}, expected an astropy Table with a column flux of shape (n, k).")
+    given = f"{name} have {len(pred)} rows for {n} blends"
+    require(len(pred) == n, f"{given}: give one row per blend, in the same order, NaN where nothing was found.")
     k = np.shape(pred["flux"])[-1]
     shapes = {2: "(n, k), NaN where nothing was found", 4: "(n, ny, nx, k): stack the galaxies along the last axis"}
     for column, ndim, kinds in (("flux", 2, "fiu"), ("flux_err", 2, "fiu"), ("masks", 4, "b"), ("images", 4, "fiu")):
         if column in pred.colnames:
-            given = pred[column]
-            require(
-                given.ndim == ndim and given.dtype.kind in kinds and given.shape[-1] == k,
-                f"{name} have a column {column} of shape {given.shape} and dtype {given.dtype}, expected "
-                f"{'booleans (masks > 0.5)' if kinds == 'b' else 'numbers'} of shape {shapes[ndim]}.",
-            )
+            values, what = pred[column], "booleans (masks > 0.5)" if kinds == "b" else "numbers"
+            given = f"{name} have a column {column} of shape {values.shape} and dtype {values.dtype}"
+            good = values.ndim == ndim and values.dtype.kind in kinds and values.shape[-1] == k
+            require(good, f"{given}, expected {what} of shape {shapes[ndim]}.")
     if "case" in pred.colnames:
         unknown = sorted(set(np.ma.compressed(np.ma.asarray(pred["case"]).astype(str))) - set(CASES))
         require(not unknown, f"{name} have the unknown cases {unknown[:3]}, expected some of {CASES}: rename them.")
@@ -171,24 +148,16 @@ def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
 
 def check_predictions(blends: Table, pred: Table, name: str = "the predictions") -> None:
     """Refuse a table of predictions that cannot be scored; a method that fails on some of the blends is none."""
-    require(
-        hasattr(blends, "colnames") and len(blends),
-        "there are no blends to score, expected at least one: draw some with draw_blends.",
-    )
+    good = hasattr(blends, "colnames") and len(blends)
+    require(good, "there are no blends to score, expected at least one: draw some with draw_blends.")
     check_columns(pred, len(blends), name)
     check_belongs(blends, pred, name)
     flux = np.ma.filled(np.ma.asarray(pred["flux"], float), np.nan)
-    k = np.shape(blends["flux"])[1]
-    require(
-        flux.shape[1] == k,
-        f"{name} have {flux.shape[1]} fluxes per blend, expected {k}: SEP takes truth=blends "
-        "or members, networks know pairs, and bk.match sorts objects that have x and y.",
-    )
-    require(
-        (np.isfinite(flux) & (flux > 0)).any(),
-        f"{name} measured nothing: no flux is finite and positive; check that the method was given these blends and "
-        "returns fluxes, not magnitudes.",
-    )
+    given = f"{name} have {flux.shape[1]} fluxes per blend, expected {np.shape(blends['flux'])[1]}"
+    cure = "SEP takes truth=blends or members, networks know pairs, and bk.match sorts objects that have x and y"
+    require(flux.shape[1] == np.shape(blends["flux"])[1], f"{given}: {cure}.")
+    cure = "check that the method was given these blends and returns fluxes, not magnitudes"
+    require((np.isfinite(flux) & (flux > 0)).any(), f"{name} hold no flux that is finite and positive: {cure}.")
 
 
 def check_belongs(blends: Table, pred: Table, name: str) -> None:
@@ -196,11 +165,9 @@ def check_belongs(blends: Table, pred: Table, name: str) -> None:
     for column in ("id", "blend_id"):
         if column in pred.colnames and column in blends.colnames:
             theirs, ours = np.asarray(pred[column]), np.asarray(blends[column])
-            require(
-                theirs.dtype.kind in "iuf" and ours.dtype.kind in "iuf" and np.array_equal(theirs, ours),
-                f"{name} are not of these blends, or in another order: column {column} differs; give one row per "
-                "blend, in the blends' order.",
-            )
+            good = theirs.dtype.kind in "iuf" and ours.dtype.kind in "iuf" and np.array_equal(theirs, ours)
+            told = f"{name} are not of these blends, or in another order: column {column} differs"
+            require(good, f"{told}; give one row per blend, in the blends' order.")
     check_unseen(blends, pred, name)
 
 
@@ -209,8 +176,6 @@ def check_unseen(blends: Table, pred: Table, name: str = "the predictions") -> N
     ids = np.unique(blends["id"]).tolist() if "id" in blends.colnames else []
     digests = blends.meta.get("fingerprint", {})
     seen = was_seen(pred.meta.get("trained_on") or {}, {i: digests[i] for i in ids if i in digests})
-    require(
-        not seen,
-        f"{name} come from a network that was trained on {len(seen)} of the {len(ids)} galaxies in these blends: score "
-        "it on galaxies that it has never seen, for example of load_sample('synthetic') with another seed.",
-    )
+    told = f"{name} come from a network that was trained on {len(seen)} of the {len(ids)} galaxies in these blends"
+    cure = "score it on galaxies that it has never seen, for example of load_sample('synthetic') with another seed"
+    require(not seen, f"{told}: {cure}.")

@@ -1,7 +1,5 @@
 """The methods by name, and how several are put to the same blends."""
 
-from __future__ import annotations
-
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -55,12 +53,9 @@ def measure(
         blends before, since its first call compiles.
     """
     images = check_images(images)
-    require(
-        truth is None or len(truth) == len(images),
-        f"there are {len(images)} images and {len(truth or ())} rows of truth, expected one each: give the same slice.",
-    )
-    tables = {}
-    for label, (deblender, arguments) in _chosen(methods, truth).items():
+    n, rows, tables = len(images), len(images) if truth is None else len(truth), {}
+    require(rows == n, f"there are {n} images and {rows} rows of truth, expected one each: give the same slice.")
+    for label, (deblender, arguments) in _chosen(labelled(methods), truth).items():
         try:
             if isinstance(deblender, Network):
                 deblender(images[:2])
@@ -70,46 +65,42 @@ def measure(
             seconds = time.perf_counter() - start
         except Exception as error:
             raise RuntimeError(f"the method {label!r} failed with {type(error).__name__}: {error}") from error
-        tables[label] = checked(label, answer, len(images), truth)
-        tables[label].meta["seconds_per_blend"] = seconds / max(len(images), 1)
+        tables[label] = checked(label, answer, n, truth)
+        tables[label].meta["seconds_per_blend"] = seconds / max(n, 1)
     return tables
+
+
+def labelled(methods: str | Callable | Iterable | Mapping) -> Mapping:
+    """Methods by label, from one, several or a mapping; a callable without a label is called by its name."""
+    if isinstance(methods, Mapping):
+        return methods
+    methods = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
+    names = (getattr(m, "name", getattr(m, "__name__", type(m).__name__)) for m in methods)
+    labels = [m if isinstance(m, str) else name for m, name in zip(methods, names, strict=True)]
+    require(len(set(labels)) == len(labels), f"{labels} were given, expected a name of its own for each: label them.")
+    return dict(zip(labels, methods, strict=True))
 
 
 def _chosen(methods, truth):
     """Under each label the deblender and what it takes beside the images, before any of them is called."""
-    if not isinstance(methods, Mapping):
-        methods = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
-        names = (getattr(m, "name", getattr(m, "__name__", type(m).__name__)) for m in methods)
-        labels = [m if isinstance(m, str) else name for m, name in zip(methods, names, strict=True)]
-        require(
-            len(set(labels)) == len(labels), f"{labels} were given, expected a name of its own for each: label them."
-        )
-        methods = dict(zip(labels, methods, strict=True))
     require(methods, f"no method was given, expected at least one: choose among {', '.join(METHODS)}.")
     chosen = {}
     for label, method in methods.items():
-        require(
-            isinstance(label, str) and not inspect.isclass(method),
-            f"{label!r}: {method!r} was given as a method, expected a text and what measures images when it is called: "
-            "make one of the class, as in SEP().",
-        )
+        good, what = isinstance(label, str) and not inspect.isclass(method), f"{label!r}: {method!r}"
+        require(good, f"{what} was given as a method, expected a text and what measures images, as SEP(), not SEP.")
         deblender = method if callable(method) else by_name(method, truth)
         fixed = isinstance(deblender, partial) and "truth" in deblender.keywords
         wanted = None if fixed else inspect.signature(deblender).parameters.get("truth")
-        require(
-            wanted is None or truth is not None or wanted.default is not wanted.empty,
-            f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.",
-        )
+        good = wanted is None or truth is not None or wanted.default is not wanted.empty
+        require(good, f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.")
         chosen[label] = deblender, {"truth": truth} if wanted is not None and truth is not None else {}
     return chosen
 
 
 def checked(label: str, answer: Table | Mapping, n: int, truth: Table | None = None) -> Table:
     """A method's answer for n blends as a table of its own, in the order of their recipes where these are known."""
-    require(
-        isinstance(answer, Table | Mapping),
-        f"the method {label!r} returned a {type(answer).__name__}, expected a table or dict with flux (n, k).",
-    )
+    good, kind = isinstance(answer, Table | Mapping), type(answer).__name__
+    require(good, f"the method {label!r} returned a {kind}, expected a table or dict with flux (n, k).")
     table = Table(answer, copy=False)
     table.meta = dict(getattr(answer, "meta", {}))
     name = f"the predictions of {label!r}"

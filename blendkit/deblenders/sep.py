@@ -1,7 +1,5 @@
 """SExtractor, through its library version SEP, as in the paper (section 3.3, Table 3)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,11 +11,7 @@ from ..data.photometry import FLUX_KINDS, detect, map_stamps
 from . import base
 
 SMALL_BATCH = 500  # stamps that one process measures before the others would have started
-LABELS = {
-    "isophotal": "SEP isophotal",
-    "kron": "SEP Kron",
-    "kron_masked": "SEP Kron, neighbour masked",
-}
+LABELS = {"isophotal": "SEP isophotal", "kron": "SEP Kron", "kron_masked": "SEP Kron, neighbour masked"}
 
 
 @dataclass
@@ -35,14 +29,8 @@ class SEP:
         the object's own segment (the paper's published code).
     masks : bool
         Whether to return the matched segments as masks, shape (ny, nx, k) for each blend.
-    n_jobs : int, optional
-        Processes; default all cores.
-    members : int
-        Galaxies to report without `truth`.
-
-    Notes
-    -----
-    A stamp on which SEP fails (NaN pixels, no noise, a full buffer) gives NaN and is counted in ``meta["failed"]``.
+    n_jobs, members : int, optional
+        Processes, by default all cores; galaxies to report without `truth`.
     """
 
     truth: Table | None = None
@@ -52,23 +40,15 @@ class SEP:
     members: int = 2
 
     def __post_init__(self):
-        require(
-            self.flux in FLUX_KINDS, f"flux = {self.flux!r} was asked for, expected one of {', '.join(FLUX_KINDS)}."
-        )
+        known = ", ".join(FLUX_KINDS)
+        require(self.flux in FLUX_KINDS, f"flux = {self.flux!r} was asked for, expected one of {known}.")
 
     def __call__(self, images: np.ndarray) -> Table:
-        """Measure blends.
+        """Measure blends, (n, ny, nx) in e-/s.
 
-        Parameters
-        ----------
-        images : array of float, shape (n, ny, nx), e-/s
-
-        Returns
-        -------
-        astropy.table.Table
-            `flux` (n, k), e-/s, NaN where nothing was found; `n_detected`, `case` (one of
-            `blendkit.deblenders.CASES`), and `masks` if asked for. ``meta`` tells how positions were `matching` and how
-            many stamps `failed`.
+        Returns `flux` (n, k), e-/s, NaN where nothing was found; `n_detected`, `case` (one of
+        `blendkit.deblenders.CASES`), and `masks` if asked for. ``meta`` tells how positions were `matching` and how
+        many stamps `failed`: where SEP does (NaN pixels, no noise, a full buffer), the fluxes are NaN.
         """
         return _tables(images, self.truth, (self.flux,), self.masks, self.n_jobs, self.members)[self.flux]
 
@@ -88,16 +68,11 @@ def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n
     images = base.check_images(images)
     n, k, positions, matching = len(images), members, [None] * len(images), base.PIXELS_ONLY
     if truth is not None:
-        require(
-            hasattr(truth, "colnames") and len(truth) == n,
-            f"{n} images and a {type(truth).__name__} of {len(truth)} rows were given, expected the same slice.",
-        )
+        good, what = hasattr(truth, "colnames") and len(truth) == n, type(truth).__name__
+        require(good, f"{n} images and a {what} of {len(truth)} rows were given, expected the same slice.")
         x, y = base.true_places(truth, images.shape[1:])
-        positions, matching = (
-            list(zip(x, y, np.asarray(truth["r_eff"])[:, 0].tolist(), strict=True)),
-            base.TRUE_POSITIONS,
-        )
-        k = x.shape[1]
+        positions = list(zip(x, y, np.asarray(truth["r_eff"])[:, 0].tolist(), strict=True))
+        k, matching = x.shape[1], base.TRUE_POSITIONS
     work = ((image, position, k, measure) for image, position in zip(images, positions, strict=True))
     rows = map_stamps(_measure_stamp, work, n, n_jobs=1 if n <= small_batch else n_jobs, desc=desc)
     table = Table()
@@ -129,10 +104,8 @@ def _measure_stamp(work):
 def _tables(images, truth, kinds, masks, n_jobs, members):
     """A table for each kind of flux."""
     columns, measure = [*kinds, *["masks"] * masks], partial(_fluxes, kinds, masks)
-    all_kinds = measure_stamps(
-        images, truth, columns, measure, small_batch=SMALL_BATCH, members=members, n_jobs=n_jobs
-    )  # fmt: skip
-    tables = {}
+    settings = {"small_batch": SMALL_BATCH, "members": members, "n_jobs": n_jobs}
+    all_kinds, tables = measure_stamps(images, truth, columns, measure, **settings), {}
     for kind in kinds:
         tables[kind] = all_kinds[[kind, "n_detected", "case", *["masks"] * masks]]
         tables[kind].rename_column(kind, "flux")

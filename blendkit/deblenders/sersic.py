@@ -1,12 +1,12 @@
 """Model fitting, the classical way to take a blend apart: two Sersic profiles seen through the PSF, fitted at once."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
+from astropy.convolution import Gaussian2DKernel
 from astropy.modeling import Fittable2DModel, Parameter
 from astropy.modeling.fitting import TRFLSQFitter
 from astropy.modeling.models import Sersic2D
@@ -22,9 +22,7 @@ from .base import PICTURES
 from .sep import measure_stamps
 
 LABEL = "two Sersic profiles"
-NOTE = (
-    "errors are the fit's own: they hold as far as galaxies are Sersic profiles, real ones are off by several of them"
-)
+NOTE = "errors are the fit's own: they hold for Sersic profiles, real galaxies are off by several of them"
 PSF_SIGMA = 1.25  # pixels: Gaussian core of WFC3/F160W at 0.06" per pixel, the pixel's own response included
 ISOPHOTE = 1.2  # in the noise of the stamp: where a galaxy's mask ends
 SMALL_BATCH = 8  # stamps that one process fits before the others would have started
@@ -42,7 +40,8 @@ _FAINTEST_START = 0.1  # of the first galaxy's flux, for a second one that SEP d
 class Sersic:
     """Sersic profiles, convolved with the PSF and fitted at once to each blend, from where SEP finds galaxies.
 
-    A galaxy's flux is FLUX_AUTO, as for the ground truth, of what is left when the others' profiles are taken away.
+    A galaxy's flux is FLUX_AUTO, as for the ground truth, of what is left when the others' profiles are taken away:
+    less biased than the profile's own light, whose median on real galaxies is 3 to 7 % too large.
 
     Parameters
     ----------
@@ -61,15 +60,10 @@ class Sersic:
 
     Notes
     -----
-    FLUX_AUTO on what is left is less biased than the profile's own light: measured on 100 blends each, its median is
-    off by 0.0 and -0.1 % for synthetic centrals and companions, by -0.2 and +0.7 % for real ones, where the light of
-    the profiles on the stamp is 3 to 7 % too much. The errors are the fit's own: one flux in five is within one of the
-    truth on synthetic galaxies, one in seven on real ones, since galaxies are no Sersic profiles.
-
-    Semi-major half-light radii are kept between 0.5 and 40 pixels, Sersic indices between 0.3 and 6, axis ratios
-    above 0.1. Only a window that holds SEP's segments and 10 pixels around them is fitted; where a further detection
-    lies, it is left out, and the profiles stand in for their galaxies. A stamp that cannot be fitted gives NaN and is
-    counted in ``meta["failed"]``.
+    The errors are the fit's own: one flux in five is within one of the truth on synthetic galaxies, one in seven on
+    real ones, since galaxies are no Sersic profiles. Radii are kept between 0.5 and 40 pixels, indices between 0.3 and
+    6, axis ratios above 0.1. Only SEP's segments and 10 pixels around them are fitted; where a further detection lies,
+    the profiles stand in for their galaxies. A stamp that cannot be fitted is NaN and counted in ``meta["failed"]``.
     """
 
     truth: Table | None = None
@@ -79,46 +73,28 @@ class Sersic:
     n_jobs: int | None = None
 
     def __post_init__(self):
-        psf = gaussian_psf() if self.psf is None else np.asarray(self.psf, float)
+        psf = Gaussian2DKernel(PSF_SIGMA, x_size=15).array if self.psf is None else np.asarray(self.psf, float)
         square = psf.ndim == 2 and psf.shape[0] == psf.shape[1] and psf.shape[0] % 2 == 1
-        require(
-            square and np.isfinite(psf).all() and psf.sum() > 0,
-            f"the PSF has shape {psf.shape}, expected finite numbers of shape (side, side), side odd, with a positive "
-            "sum: cut a star out so that it lies in the middle of the centre pixel.",
-        )
+        wanted = "finite numbers of shape (side, side), side odd, with a positive sum: cut out a star in its middle"
+        good = square and np.isfinite(psf).all() and psf.sum() > 0
+        require(good, f"the PSF has shape {psf.shape}, expected {wanted}.")
         self.psf = psf / psf.sum()
 
     def __call__(self, images: np.ndarray) -> Table:
-        """Measure blends.
+        """Measure blends, (n, ny, nx) in e-/s.
 
-        Parameters
-        ----------
-        images : array of float, shape (n, ny, nx), e-/s
-
-        Returns
-        -------
-        astropy.table.Table
-            `flux` and `flux_err` (n, k), e-/s: NaN where there is no galaxy to fit; errors are the fit's own one sigma
-            (noise, and how well the other galaxies' profiles are known); `n_detected` and `case` of SEP, and `masks`
-            and `images` if asked for. ``meta`` tells how positions were `matching`, how many stamps `failed`, and in a
-            `note` what the errors leave out.
+        Returns `flux` and `flux_err` (n, k), e-/s: NaN where there is no galaxy to fit; errors are the fit's own one
+        sigma (noise, and how well the other galaxies' profiles are known); `n_detected` and `case` of SEP, and `masks`
+        and `images` if asked for. ``meta`` tells how positions were `matching`, how many stamps `failed`, and in a
+        `note` what the errors leave out.
         """
         start = "peak of what one profile leaves over" if self.truth is None else "true position of the other"
         columns = ["flux", "flux_err", *(key for key in PICTURES if getattr(self, key))]
-        table = measure_stamps(
-            images, self.truth, columns, partial(_taken_apart, psf=self.psf), small_batch=SMALL_BATCH,
-            n_jobs=self.n_jobs, desc=LABEL,
-        )  # fmt: skip
+        fit, settings = partial(_taken_apart, psf=self.psf), {"small_batch": SMALL_BATCH, "n_jobs": self.n_jobs}
+        table = measure_stamps(images, self.truth, columns, fit, desc=LABEL, **settings)
         table.meta["matching"] += f"; where SEP found only one, the second fit starts at the {start}"
         table.meta = {"method": LABEL, **table.meta, "note": NOTE}
         return table
-
-
-def gaussian_psf(sigma: float = PSF_SIGMA) -> np.ndarray:
-    """A round Gaussian as a PSF of sum 1, out to five `sigma` (pixels) from the middle of its centre pixel."""
-    offset = np.arange(-np.ceil(5 * sigma), np.ceil(5 * sigma) + 1)
-    psf = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * sigma**2))
-    return psf / psf.sum()
 
 
 class _Window:
@@ -180,7 +156,7 @@ class _Seen(Fittable2DModel):
     e2 = Parameter(bounds=(SMALLEST_Q - 1, 1 - SMALLEST_Q))
 
     @classmethod
-    def starting(cls, window: _Window, flux, x, y, log_r, n, e1, e2) -> _Seen:
+    def starting(cls, window: _Window, flux, x, y, log_r, n, e1, e2) -> Self:
         """A model at the start of a fit, bounded."""
         model = cls(1.0, x, y, np.clip(log_r, *cls.log_r.bounds), n, e1, e2)
         model.x.bounds = max(x - REACH, window.columns.start), min(x + REACH, window.columns.stop - 1)
@@ -242,7 +218,10 @@ def _taken_apart(image, found, matched, position, psf):
     for j, place in enumerate(there):
         rest = np.delete(order, j)
         own_light = np.where(used, image - models[..., np.arange(len(there)) != j].sum(-1), models[..., j])
-        answer["flux"][place] = _flux(own_light, models[..., j], masks[..., j])
+        answer["flux"][place] = models[..., j].sum()
+        if masks[..., j].sum() > 1:  # FLUX_AUTO without the others, in an ellipse that has the profile's shape
+            shape = own_shape(models[..., j].astype(np.float32), masks[..., j])
+            answer["flux"][place] = kron_flux(np.ascontiguousarray(own_light, np.float32), shape)
         pixels = (masks[..., j] & used)[window.rows, window.columns].ravel()
         others = (7 * rest[:, None] + np.arange(7)).ravel()
         change = inverse[pixels] @ derivatives[np.ix_(pixels, others)]
@@ -251,22 +230,12 @@ def _taken_apart(image, found, matched, position, psf):
     return answer
 
 
-def _flux(image, model, mask):
-    """FLUX_AUTO of a galaxy on an image without the others, in an ellipse that has the profile's shape."""
-    if mask.sum() < 2:
-        return float(model.sum())
-    shape = own_shape(model.astype(np.float32), mask)
-    return kron_flux(np.ascontiguousarray(image, np.float32), shape)
-
-
 def _around(segmap, used, points):
     """Rows and columns of a window that holds the segments to fit and the points, with sky around."""
     y, x = np.nonzero((segmap > 0) & used)
     y, x = np.append(y, [p[1] for p in points]), np.append(x, [p[0] for p in points])
-    return tuple(
-        slice(max(int(at.min()) - MARGIN, 0), min(int(at.max()) + MARGIN + 1, side))
-        for at, side in zip((y, x), segmap.shape, strict=True)
-    )
+    axes = zip((y, x), segmap.shape, strict=True)
+    return tuple(slice(max(int(at.min()) - MARGIN, 0), min(int(at.max()) + MARGIN + 1, side)) for at, side in axes)
 
 
 def _starts(image, weights, window, found, matched, points):

@@ -10,7 +10,7 @@ from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's 
 
 _NAMES = {
     "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise dmag_noise_sigmas examples fill_step "
-    "fill_step_sigmas rejected_stamps stamps_before_after",
+    "fill_step_sigmas rejected_stamps sky_fills stamps_before_after",
     "accuracy": "by_morphology calibration_curve detection_split errors_by_delta_mag failure_map flux_kinds "
     "median_and_scatter recovered_by_detection recovered_magnitudes synthetic_and_real",
     "masks": "iou_by_type masks_beside worst_blends worst_rows",

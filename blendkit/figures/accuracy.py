@@ -1,7 +1,5 @@
 """How right the fluxes are (Figures 5 to 9), where each method fails, and whether its errors are honest."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -19,14 +17,14 @@ from scipy.stats import binned_statistic_2d
 from .. import metrics
 from ..data.check import require
 from ..data.sample import MORPHOLOGIES
-from ..metrics import OUTLIER_DMAG
+from ..metrics.scores import OUTLIER_DMAG, Predictions
 from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, WIDTH, canvas, matching_said, method_styles, plain_log
 
 _BINS = 6  # as in Figures 7 to 9
 _SKIES = {"synthetic": ("simulated galaxies", "#E69F00", "o"), "real": ("real HST galaxies", "#332288", "D")}
 _DELTA_MAG = "central − companion magnitude (mag)"
 _NEAR = "distance / $R_e$ of the central (no unit)"
-_ABSCISSAE = {  # by: (label, what the title says)
+ABSCISSAE = {  # by: (label, what the title says)
     "delta_mag": (_DELTA_MAG, "beside a fainter or a brighter one"),
     "distance": ("distance (pixels)", "from close to far apart"),
     "separation": (_NEAR, "from close to far apart in effective radii"),
@@ -47,16 +45,12 @@ _BOXES = {"manage_ticks": False, "boxprops": {"facecolor": "none"}}
 _WITHIN = {1: 68.27, 2: 95.45, 3: 99.73}  # sigma: % of a Gaussian, central is filled and companion open
 
 
-def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
     """Recovered against isolated magnitude, central and companion x methods (Figure 5).
 
-    Parameters
-    ----------
-    blends : astropy.table.Table
-        With `flux`, shape (n, k), e-/s, and ``meta["zeropoint"]``.
-    predictions : mapping of str to astropy.table.Table
-        For each method `flux`, shape (n, k), as the blends are ordered; optionally `case`, which says what counts (see
-        `blendkit.metrics.figure_5_rows`). The four numbers in a panel are those of `blendkit.metrics.figure_5`.
+    `blends` have `flux`, (n, k) in e-/s, and ``meta["zeropoint"]``; the predictions of each method `flux`, (n, k), as
+    the blends are ordered, and optionally `case`, which says what counts (see `blendkit.metrics.figure_5_rows`). The
+    four numbers in a panel are those of `blendkit.metrics.figure_5`.
     """
     panels, ylabels = _panels_of(blends, predictions), [f"{member}: recovered (AB mag)" for member in MEMBERS]
     title = "Recovered magnitudes: the closer to the line the better, above it is too faint"
@@ -68,7 +62,7 @@ def recovered_magnitudes(blends: Table, predictions: Mapping[str, Table]) -> Fig
     return fig
 
 
-def recovered_by_detection(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
     """Recovered against isolated magnitude where two galaxies were found, one, or another number (Figure 6).
 
     Parameters as for `recovered_magnitudes`. SExtractor's `case`, or else the first, tells the row of panels.
@@ -93,7 +87,7 @@ def recovered_by_detection(blends: Table, predictions: Mapping[str, Table]) -> F
     return fig
 
 
-def errors_by_delta_mag(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
     """Error of each magnitude against the magnitude difference, central and companion x methods (Figure 7).
 
     Parameters as for `recovered_magnitudes`. Points in four colours by distance, a quarter of the blends each.
@@ -130,18 +124,16 @@ def errors_by_delta_mag(blends: Table, predictions: Mapping[str, Table]) -> Figu
     return fig
 
 
-def median_and_scatter(
-    blends: Table, predictions: Mapping[str, Table], by: str = "delta_mag", member: str = "central"
-) -> Figure:
+def median_and_scatter(blends: Table, predictions: Predictions, by: str = "delta_mag", member="central") -> Figure:
     """Median and standard deviation of Δmag in bins, with error bars: `blendkit.metrics.binned_scores` (Figure 8).
 
     Parameters as for `recovered_magnitudes`; `by` is "delta_mag" (central minus companion, in six equal bins),
     "distance" (pixels) or "separation" (in effective radii of the central), in six bins of as many blends each;
     `member` is "central" or "companion".
     """
-    require(by in _ABSCISSAE, f"by = {by!r} was given, expected one of {', '.join(_ABSCISSAE)}.")
+    require(by in ABSCISSAE, f"by = {by!r} was given, expected one of {', '.join(ABSCISSAE)}.")
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
-    (label, where), equal, styles = _ABSCISSAE[by], by == "delta_mag", method_styles(predictions)
+    (label, where), equal, styles = ABSCISSAE[by], by == "delta_mag", method_styles(predictions)
     edges = _edges(metrics.values_of(blends, by), _BINS, equal)
     table = metrics.binned_scores(blends, predictions, by, edges)
     at = edges if equal else np.arange(len(edges))  # on the axis
@@ -158,7 +150,7 @@ def median_and_scatter(
     return fig
 
 
-def by_morphology(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def by_morphology(blends: Table, predictions: Predictions) -> Figure:
     """Median and scatter of the central galaxy's Δmag against the magnitude difference, by its type (Figure 9).
 
     Parameters as for `recovered_magnitudes`. A line per type: `blendkit.metrics.binned_scores` of ten galaxies or more.
@@ -179,7 +171,7 @@ def by_morphology(blends: Table, predictions: Mapping[str, Table]) -> Figure:
     return fig
 
 
-def failure_map(blends: Table, predictions: Mapping[str, Table], member: str = "companion") -> Figure:
+def failure_map(blends: Table, predictions: Predictions, member: str = "companion") -> Figure:
     """Where each method fails: the median error of the flux in cells of distance and magnitude difference.
 
     Parameters as for `recovered_magnitudes`; `member` is "central" or "companion". Every blend counts; what was not
@@ -222,7 +214,7 @@ def failure_map(blends: Table, predictions: Mapping[str, Table], member: str = "
     return fig
 
 
-def calibration_curve(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
     """Whether predicted errors are as large as the true ones: pulls, and how often the truth is within 1, 2, 3 sigma.
 
     Parameters as for `recovered_magnitudes`, with `flux_err` (one sigma). Shares: `blendkit.metrics.calibration`.
@@ -319,7 +311,7 @@ def detection_split(splits: Mapping[str, Table]) -> Figure:
     return fig
 
 
-def flux_kinds(blends: Table, predictions: Mapping[str, Table]) -> Figure:
+def flux_kinds(blends: Table, predictions: Predictions) -> Figure:
     """Measured over isolated flux: how much of each galaxy's light each kind of flux holds (section 3.3).
 
     Parameters as for `recovered_magnitudes`. Every blend counts. The numbers are `blendkit.metrics.flux_scores`.

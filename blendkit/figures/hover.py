@@ -1,23 +1,16 @@
 """Errors to hover over, to zoom into and to click on (plotly)."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import numpy as np
 import plotly.graph_objects as go
 from astropy.table import Table
 
 from ..data.check import require
 from ..deblenders.base import check_predictions
-from ..metrics.scores import values_of
+from ..metrics.scores import Predictions, values_of
+from .accuracy import ABSCISSAE
 from .masks import member_errors
 from .style import MEMBERS, method_styles
 
-ABSCISSAE = {
-    "delta_mag": "magnitude difference, central − companion (mag)",
-    "distance": "distance of the two galaxies (pixels)",
-}
 _INK, _CLEAR = "#757575", "rgba(0, 0, 0, 0)"  # legible in light and dark notebooks
 _SYMBOLS = {  # of matplotlib's markers
     "o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "<": "triangle-left", ">": "triangle-right",
@@ -25,15 +18,13 @@ _SYMBOLS = {  # of matplotlib's markers
 }  # fmt: skip
 
 
-def errors_plotly(
-    blends: Table, predictions: Mapping[str, Table], by: str = "delta_mag", member: str = "companion"
-) -> go.Figure:
+def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag", member="companion") -> go.Figure:
     """Error of the magnitude of every blend, in a plotly figure that needs neither pixels nor a kernel.
 
     `by` is "delta_mag" or "distance", `member` "companion" or "central". Point i of each method's trace is row i of the
     blends; what was not measured has no point, the legend says how many these are.
     """
-    require(by in ABSCISSAE, f"by = {by!r} was given, expected one of {', '.join(ABSCISSAE)}.")
+    require(by in ("delta_mag", "distance"), f"by = {by!r} was given, expected one of delta_mag, distance.")
     fig, x = go.Figure(), values_of(blends, by)
     text = [_in_words(row, blends.meta["zeropoint"]) for row in blends]
     for name, (colour, marker) in method_styles(predictions).items():
@@ -50,7 +41,7 @@ def errors_plotly(
         template="simple_white", font={"size": 14, "color": _INK}, width=480, height=440, hovermode="closest",
         showlegend=True, paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, margin={"l": 70, "r": 10, "t": 30, "b": 110},
         legend={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0},
-        xaxis_title=ABSCISSAE[by], yaxis_title=f"{member}: Δmag, measured − isolated (mag)",
+        xaxis_title=ABSCISSAE[by][0], yaxis_title=f"{member}: Δmag, measured − isolated (mag)",
     )  # fmt: skip
     fig.update_xaxes(linecolor=_INK, tickcolor=_INK)
     fig.update_yaxes(linecolor=_INK, tickcolor=_INK)

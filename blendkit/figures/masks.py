@@ -1,7 +1,5 @@
 """Which pixels belong to whom, and the blends on which a method is furthest off (Figures 10 to 12)."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from itertools import cycle
@@ -16,22 +14,12 @@ from ..blends.rendering import render
 from ..data.check import require
 from ..data.sample import Sample
 from ..deblenders.base import check_predictions
-from ..metrics.scores import delta_mag, iou, mask_scores, values_of
-from .style import (
-    COLOURS,
-    FEWEST,
-    MASKS,
-    MEMBERS,
-    WIDTH,
-    Stamp,
-    canvas,
-    mask_picture,
-    method_styles,
-    outlines_of,
-    some_blends,
-    stamp_grid,
-    window_around,
-)
+from ..metrics.scores import delta_mag, iou, mask_scores
+
+# isort: off
+from .stamps import example_rows
+from .style import COLOURS, FEWEST, MASKS, MEMBERS, WIDTH, Stamp, canvas, mask_picture, method_styles, outlines_of
+from .style import stamp_grid, window_around
 
 _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central galaxy."
 
@@ -39,24 +27,16 @@ _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central
 def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np.ndarray]) -> Figure:
     """Masks of several methods beside the true ones, for four blends from close to far apart (Figures 10 and 11).
 
-    Parameters
-    ----------
-    methods : mapping of str to table or array
-        Predictions with a column `masks`, or masks themselves, bool, shape (n, ny, nx, k), as the recipes `blends` are
-        ordered. Below each its `blendkit.metrics.iou`.
+    `methods` are predictions with a column `masks`, or masks themselves, bool, shape (n, ny, nx, k), as the recipes
+    `blends` are ordered. Below each its `blendkit.metrics.iou`.
     """
     require(methods, 'there are no masks to draw, expected at least one method: give {"name": predictions}.')
-    rows = np.flatnonzero((np.asarray(some_blends(blends)["inside"]) >= 0.9).all(axis=1))  # most of every galaxy
-    rows = rows if len(rows) else np.arange(len(blends))
-    rows, n = rows[np.argsort(values_of(blends, "separation")[rows], kind="stable")], min(4, len(rows))
-    rows, given = rows[((np.arange(n) + 0.5) / n * len(rows)).astype(int)], {}
+    rows, given = example_rows(blends, 4, "separation"), {}
     for name, method in methods.items():
         given[name] = np.asarray(method["masks"] if "masks" in getattr(method, "colnames", ()) else method)
-        require(
-            given[name].ndim == 4 and len(given[name]) == len(blends),
-            f"what was given for {name!r} are no masks of {len(blends)} blends, (n, ny, nx, k): ask for them, as in "
-            "bk.deblenders.Network('unet', masks=True) or SEP(truth=blends, masks=True).",
-        )
+        good = given[name].ndim == 4 and len(given[name]) == len(blends)
+        how = "bk.deblenders.Network('unet', masks=True) or SEP(truth=blends, masks=True)"
+        require(good, f"no masks of {len(blends)} blends were given for {name!r}: ask for them, as in {how}.")
     images, masks, _ = render(sample, blends[rows])
     scores, stamps = {name: iou(masks, measured[rows]) for name, measured in given.items()}, []
     for i, row in enumerate(rows):

@@ -1,7 +1,5 @@
 """What networks see and how they learn."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -23,19 +21,10 @@ from ..data.sample import Sample
 from ..metrics.bootstrap import weighted_mean, with_errors
 from ..metrics.scores import flux_scores, iou
 from ..networks.backend import load_keras
-from .style import (
-    COLOURS,
-    MEMBERS,
-    WIDTH,
-    Stamp,
-    canvas,
-    outlines_of,
-    plain_log,
-    sky_noise,
-    some_blends,
-    stamp_grid,
-    window_around,
-)
+
+# isort: off
+from .style import COLOURS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends, stamp_grid
+from .style import window_around
 
 if TYPE_CHECKING:
     import keras
@@ -146,7 +135,7 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
     return fig
 
 
-def activations(network: keras.Model, sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
+def activations(network: "keras.Model", sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
     """What layers of a network make of the first blend: the four maps in which most is seen (section 3.1)."""
     (image,), (mask,), _ = render(sample, some_blends(blend)[:1])
     inner = load_keras().Model(network.input, {name: network.get_layer(name).output for name in names})
@@ -166,7 +155,7 @@ def activations(network: keras.Model, sample: Sample, blend: Table, names=("conv
     )  # fmt: skip
 
 
-def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, keras.Model]) -> Figure:
+def masks_seen(sample: Sample, blends: Table, networks: "Mapping[str, keras.Model]") -> Figure:
     """Masks that `networks` give for the first three blends, beside the true ones; IoU of what is above 0.5."""
     blends = some_blends(blends)[:3]
     images, masks, _ = render(sample, blends)
@@ -185,7 +174,7 @@ def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, keras.Model
     )  # fmt: skip
 
 
-def shares_seen(sample: Sample, blends: Table, network: keras.Model) -> Figure:
+def shares_seen(sample: Sample, blends: Table, network: "keras.Model") -> Figure:
     """The share of each pixel's light that a network of images gives to either galaxy, and the galaxies of it."""
     blends = some_blends(blends)[:3]
     images, masks, fluxes = render(sample, blends)
@@ -267,7 +256,7 @@ def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
     return fig
 
 
-def network_diagram(network: keras.Model) -> Figure:
+def network_diagram(network: "keras.Model") -> Figure:
     """A model as a row of bars, from the blend to what it gives (figures 3 and 4), then one for each network in it."""
     inner = [layer for layer in network.layers if hasattr(layer, "layers")]
     rows = {one: _blocks(one) for one in (network, *inner)}

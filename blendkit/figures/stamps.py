@@ -14,30 +14,15 @@ from ..blends.geometry import landing
 from ..blends.recipe import make_blends
 from ..blends.rendering import render, render_parts
 from ..data.check import require
+from ..data.cleaning import remove_neighbours
 from ..data.sample import Sample
-from .style import (
-    COLOURS,
-    FAR,
-    FEWEST,
-    MASKS,
-    SEGMENTS,
-    WIDTH,
-    Stamp,
-    canvas,
-    draw_outline,
-    draw_scale_bar,
-    far_from,
-    mask_picture,
-    outlines_of,
-    put_legend,
-    robust_sigma,
-    show_stamp,
-    signed,
-    sky_noise,
-    some_blends,
-    stamp_grid,
-    window_around,
-)
+from ..data.sky import empty_pixels
+from ..metrics.scores import values_of
+
+# isort: off
+from .style import COLOURS, FAR, FEWEST, MASKS, SEGMENTS, WIDTH, Stamp, canvas, draw_outline, draw_scale_bar, far_from
+from .style import mask_picture, outlines_of, put_legend, robust_sigma, show_stamp, sky_noise, some_blends, stamp_grid
+from .style import window_around
 
 _KINDS = {"brighter": ("#E69F00", "o"), "alike": ("#666666", "s"), "fainter": ("#56B4E9", "^")}  # of companions
 _FILLS = {"zero": "zero fill (the paper's tools)", "sky": "sky fill (blendkit's default)"}
@@ -49,7 +34,7 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
     ids = _with_neighbours(sample, clean) if ids is None else np.atleast_1d(ids)
     before, after = sample[sample.index(ids)], clean.images[clean.index(ids)]
     own, rows = before.own_masks(), []
-    pairs = (before.images, (before.segmaps != 0) & ~own, "solid"), (after, before.images != after, "dotted")
+    pairs = (before.images, (before.segmaps != 0) & ~own, "solid"), (after, _replaced(before.images, after), "dotted")
     for images, others, line in pairs:
         masks = np.stack([own, others], axis=-1)
         rows.append([Stamp(image, outlines_of(mask, line)) for image, mask in zip(images, masks, strict=True)])
@@ -61,12 +46,43 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
     )  # fmt: skip
 
 
+def _replaced(before, after):
+    """Where cleaning put sky, (n, ny, nx): all else changed by its stamp's sky level."""
+    step = before - after
+    return np.abs(step - np.median(step, axis=(1, 2), keepdims=True)) > 2 * np.spacing(np.abs(before).max())
+
+
+def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
+    """Neighbours of a `galaxy` (id; or a crowded one) replaced by pixels at random, and by patches of sky."""
+    share = ((sample.segmaps != 0) & ~sample.own_masks()).mean((1, 2))
+    at = np.where(share < 0.2, share, 0).argmax() if galaxy is None else sample.index(galaxy)[0]
+    image, empty, rng = sample.images[at], empty_pixels(sample.segmaps[at]), np.random.default_rng(0)
+    patches, hole = remove_neighbours(image, sample.segmaps[at], rng)
+    single = np.where(hole, rng.choice(image[empty], image.shape), image)
+    seen = {"the sky itself": (image, empty), "pixels at random": (single, hole), "patches of sky": (patches, hole)}
+    with canvas(WIDTH, 4.7, "Single pixels or patches of sky: which hole has the grain of what is around it?") as fig:
+        *stamps, ax = _noise_panels(fig, sample, (single, patches), [*seen][1:], 4)
+        for stamp in stamps:
+            draw_outline(stamp, hole, COLOURS["companion"], "dotted")
+        for (name, (pixels, where)), look in zip(seen.items(), ("k-", "o--", "s:"), strict=True):
+            ax.plot(range(5), [_autocorrelation(pixels, where, lag) for lag in range(5)], look, label=name)
+        ax.set(xlabel="distance of two (pixels)", ylabel="how alike their noise is (correlation)", xticks=range(5),
+               ylim=(-0.2, 1.1))  # fmt: skip
+        ax.legend(loc="upper right")
+    return fig
+
+
+def _autocorrelation(image, where, lag):
+    pairs = where[:, lag:] & where[:, : where.shape[1] - lag]
+    return np.corrcoef(image[:, lag:][pairs], image[:, : where.shape[1] - lag][pairs])[0, 1]
+
+
 def _with_neighbours(sample, clean, n=4):
     """Ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
     order = np.argsort(clean.catalog["mag"], kind="stable")[:: -(-len(clean) // 500)]
     ids = np.asarray(clean.catalog["id"])[order]
     before = sample[sample.index(ids)]
-    holes = before.images != clean.images[order]
+    holes = _replaced(before.images, clean.images[order])
     size = np.count_nonzero(holes, axis=(1, 2))
     gap = [distance_transform_edt(~o)[hole].min(initial=FAR) for o, hole in zip(before.own_masks(), holes, strict=True)]
     gap = np.where(size, gap, -1)
@@ -108,7 +124,7 @@ def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 2
         sample, [stamps[i : i + columns] for i in range(0, len(stamps), columns)],
         "The closer the two, the harder to tell them apart",
         heads=[f"{d} px = {d * sample.pixel_scale:.2f}″\n= {d / larger:.1f} × larger r_eff" for d in distances],
-        labels=[f"companion\nAB {mag:.1f} mag\n(dmag {signed(d)})" for mag, d in companions],
+        labels=[f"companion\nAB {mag:.1f} mag\n(dmag {d:+g})".replace("-", "−") for mag, d in companions],
         window=window_around(masks.any(axis=(0, 3)), square=False),
         caption=f"Central: galaxy {central}, AB {blends['mag'][0, 0]:.1f} mag (+, full line: its segment). Companion: "
         f"galaxy {companion} (×, dashed line). " + "Rows with negative dmag are noisier: " * (min(dmags) < 0)
@@ -138,11 +154,15 @@ def blend_parts(sample: Sample, blends: Table) -> Figure:
 
 def examples(blends: Table, n: int = 3) -> Table:
     """At most `n` blends from close to far apart, with at least nine tenths of each galaxy's light on the stamp."""
+    return blends[example_rows(blends, n, "distance")]
+
+
+def example_rows(blends: Table, n: int, by: str) -> np.ndarray:
+    """Rows of `examples`, in the order of what `blendkit.metrics.values_of` calls `by`."""
     rows = np.flatnonzero(np.nanmin(some_blends(blends)["inside"], axis=1) >= 0.9)
     rows = rows if len(rows) else np.arange(len(blends))
-    rows = rows[np.argsort(blends["distance"][rows], kind="stable")]
-    n = min(n, len(rows))
-    return blends[rows[((np.arange(n) + 0.5) / n * len(rows)).astype(int)]]
+    rows, n = rows[np.argsort(values_of(blends, by)[rows], kind="stable")], min(n, len(rows))
+    return rows[((np.arange(n) + 0.5) / n * len(rows)).astype(int)]
 
 
 def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) -> Table:

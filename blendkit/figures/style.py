@@ -1,7 +1,5 @@
 """What all figures share: colours, style, stretch, and the grid of stamps."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -195,11 +193,6 @@ def window_around(used: np.ndarray, margin: int = 6, square: bool = True) -> np.
     if square:
         limits = size // 2 + np.array([-1, 1]) * np.abs(limits - size // 2).max()
     return np.clip(limits, -0.5, size - 0.5)
-
-
-def signed(value: float) -> str:
-    """A number with its sign and a proper minus."""
-    return f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def some_blends(blends: Table) -> Table:

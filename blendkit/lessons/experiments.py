@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from ..data.cleaning import clean
 from ..data.load import load_sample
-from ..data.photometry import flux_auto
 from ..data.simulate import BAD_KINDS, simulate
 from ..deblenders.network import Network
 from ..metrics.scores import figure_5, flux_scores, iou
@@ -22,8 +21,8 @@ from ..metrics.tables import table2
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
     """What cleaning does to synthetic galaxies, of which the truth is known.
 
-    The same `n` galaxies are simulated with neighbours, then cleaned, and without; FLUX_AUTO of both is compared for
-    the good stamps that were kept, and the planted bad stamps are counted.
+    The same `n` galaxies are simulated with neighbours and without, and cleaned; FLUX_AUTO of both is compared for the
+    good stamps that were kept, and the planted bad stamps are counted.
 
     Returns
     -------
@@ -32,11 +31,11 @@ def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
         difference), `good_dropped` (%), and `caught_edge`, `caught_artefact`, `caught_close_blend` (% dropped of
         the bad stamps of each kind; NaN where there is none).
     """
-    sample, alone = load_sample("synthetic", n=n, seed=seed), simulate(n, seed, neighbours=False)
-    report = clean(sample).report
+    sample = load_sample("synthetic", n=n, seed=seed)
+    report, alone = clean(sample).report, clean(simulate(n, seed, neighbours=False)).report
     kept, bad = np.asarray(report["kept"]), np.asarray(sample.catalog["truth_bad"], str)
     good = kept & (bad == "")
-    ratio = np.asarray(report["flux_auto"])[good] / flux_auto(alone.images[good], alone.own_masks()[good])
+    ratio = np.asarray(report["flux_auto"])[good] / np.asarray(alone["flux_auto"])[good]
     dropped = {kind: 100 * (~kept)[bad == kind].mean() if (bad == kind).any() else np.nan for kind in ("", *BAD_KINDS)}
     return {
         "n": int(good.sum()),

@@ -1,7 +1,5 @@
 """Error bars that respect how blends are made: a galaxy sits in many, so galaxies are resampled, never single rows."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

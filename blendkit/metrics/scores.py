@@ -3,8 +3,6 @@
 A measurement that is missing (NaN) or impossible (a flux not positive) counts as failed, and is reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise, product
@@ -178,34 +176,25 @@ def figure_5(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200,
 
 def binned_scores(
     blends: Table, predictions: Predictions, by: str | ArrayLike, bins: int | Sequence[float] = 6,
-    *, rows: str = "figure 5", n_bootstrap: int = 200, seed: int = 0,
+    *, n_bootstrap: int = 200, seed: int = 0,
 ) -> Table:  # fmt: skip
     """Score every method and member in bins of something known about the blends (Figures 7 to 9).
 
-    A row per `method`, `member` and `bin`, also an empty one: `label`, `low`, `high`, then as `scores`.
+    A row per `method`, `member` and `bin`, also an empty one: `label`, `low`, `high`, then as `scores`, of the blends
+    that count in Figure 5 (`figure_5_rows`).
 
-    Parameters
-    ----------
-    by : str or (n,) array_like
-        As for `values_of`, or "case": the detection case that the method reports. Words are bins of their own.
-    bins : int or increasing sequence of float
-        So many equal bins over the range of all blends, or the edges. A bin holds its lower edge, the last one its
-        upper edge as well; blends outside, or alone where `by` needs a companion, are in no bin.
-    rows : {"figure 5", "all"}
-        Only the rows that count in Figure 5, as in the paper; or every blend, whatever was detected.
+    `by` is as for `values_of`; words are bins of their own. `bins` are so many equal ones over the range of all blends,
+    or increasing edges. A bin holds its lower edge, the last one its upper edge as well; blends outside, or alone where
+    `by` needs a companion, are in no bin.
     """
-    require(rows in ("figure 5", "all"), f"rows is {rows!r}, expected 'figure 5' or 'all'.")
-    found = measurements(blends, predictions)
-    of_case = isinstance(by, str) and by == "case"
-    values = np.asarray(found["case"]) if of_case else values_of(blends, by)[found["blend"]]
-    require(not of_case or "" not in values, "A method tells no case to bin by: give those with a column case.")
-    labels, edges, index = _bins(values, bins)
-    index = np.where(found["counts"] | (rows == "all"), index, -1)
+    rows = measurements(blends, predictions)
+    labels, edges, index = _bins(values_of(blends, by)[rows["blend"]], bins)
+    index[~rows["counts"]] = -1
     groups = (
         ((*key, number, labels[number], *edge), mask & (index == number))
-        for (key, mask), (number, edge) in product(by_member(found), enumerate(edges))
+        for (key, mask), (number, edge) in product(by_member(rows), enumerate(edges))
     )
-    return tabulate(found, ("method", "member", "bin", "label", "low", "high"), groups, ALL_SCORES, n_bootstrap, seed)
+    return tabulate(rows, ("method", "member", "bin", "label", "low", "high"), groups, ALL_SCORES, n_bootstrap, seed)
 
 
 def calibration(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
@@ -293,7 +282,7 @@ def values_of(blends: Table, by: str | ArrayLike) -> np.ndarray:
     """
     if isinstance(by, str):
         known = ("delta_mag", "distance", "separation", "morphology")
-        require(by in known, f"by is {by!r}, expected one of {', '.join(known)}, case, or a value for each blend.")
+        require(by in known, f"by is {by!r}, expected one of {', '.join(known)}, or a value for each blend.")
         column = blends[by] if by != "separation" else blends["distance"] / blends["r_eff"][:, 0]
         by = column[:, 0] if by == "morphology" else column
     values = np.ma.asarray(by)

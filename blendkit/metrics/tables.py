@@ -1,7 +1,5 @@
 """The paper's tables, the ranking of methods, and the scoreboard beside the stored one of real galaxies."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,12 +30,8 @@ def table2(
     Rows "central", "companion" and "total" (`member`) for each `method`: `n`, `failed`, and of the flux, where it was
     measured, `mape` (%, eq. 1) and `median` (%), each with `_err` as in `scores`.
 
-    Parameters
-    ----------
-    blends, predictions, n_bootstrap, seed : as for `scores`
-        In total rows galaxies are drawn with all their rows, central or companion.
-    parameters : mapping of str to int, optional
-        How many each network has (``network.count_params()``): a column of its own, masked for other methods.
+    Parameters as for `scores`; in total rows galaxies are drawn with all their rows, central or companion. `parameters`
+    says how many each network has (``network.count_params()``): a column of its own, masked for other methods.
     """
     rows, names = measurements(blends, predictions), ("mape_flux", "median_flux")
     table = tabulate(rows, ("method", "member"), by_member(rows, (*FIGURE_5_CASES, "total")), names, n_bootstrap, seed)

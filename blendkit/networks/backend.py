@@ -1,7 +1,5 @@
 """Keras without what TensorFlow prints at its start, and what it computes on."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import logging
 import os

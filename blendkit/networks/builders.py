@@ -1,7 +1,5 @@
 """The networks by name, which the package's face calls ``bk.models``."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from typing import Any

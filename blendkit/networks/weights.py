@@ -1,7 +1,5 @@
 """Trained networks on disk: Keras weights, and beside them a card that says where they come from."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -28,7 +26,7 @@ NEEDED = {"architecture", "arguments", "sha256", "parameters"}
 CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
 
 
-def save(network: keras.Model, folder: str | os.PathLike, name: str, card: Mapping[str, Any]) -> Path:
+def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Mapping[str, Any]) -> Path:
     """Write ``name.weights.h5`` and its card ``name.json``, the card last: whoever sees a card finds its weights.
 
     It tells `architecture` and `arguments` for `blendkit.models`; `name`, `sha256` and `parameters` are added.
@@ -43,13 +41,11 @@ def save(network: keras.Model, folder: str | os.PathLike, name: str, card: Mappi
     return path
 
 
-def load(source: str | os.PathLike) -> tuple[keras.Model, dict]:
+def load(source: str | os.PathLike) -> tuple["keras.Model", dict]:
     """A trained network and its card.
 
-    Parameters
-    ----------
-    source : str or path
-        A name in `shipped`, a ``.weights.h5`` file beside its card, a folder with one such pair, or a ``.keras`` file.
+    `source` is a name in `shipped`, a ``.weights.h5`` file beside its card, a folder with one such pair, or a
+    ``.keras`` file.
     """
     named = isinstance(source, str) and (FOLDER / f"{source}.json").is_file()
     path = FOLDER / f"{source}{H5}" if named else Path(source).expanduser()
@@ -64,9 +60,8 @@ def load(source: str | os.PathLike) -> tuple[keras.Model, dict]:
     if path.suffix == ".keras":
         network, card = keras.saving.load_model(path, compile=False), {}
     elif not path.name.endswith(H5):
-        raise FileNotFoundError(
-            f"no weights are called {str(source)!r}: give one of {', '.join(shipped())}, or a path."
-        )
+        known = ", ".join(shipped())
+        raise FileNotFoundError(f"no weights are called {str(source)!r}: give one of {known}, or a path.")
     else:
         card = read_card(path.with_name(path.name.removesuffix(H5) + ".json"))
         if card is None or not path.is_file():
@@ -84,7 +79,7 @@ def load(source: str | os.PathLike) -> tuple[keras.Model, dict]:
     return network, card
 
 
-def card_of(network: keras.Model) -> dict:
+def card_of(network: "keras.Model") -> dict:
     """The card that came with a network in memory; empty where `load` did not give it."""
     return CARDS.get(network, {})
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import html
 import textwrap
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ..data.check import require
 from ..deblenders.base import match
 from ..deblenders.methods import METHODS, by_name, checked
 from ..deblenders.network import Network
+from ..metrics.scores import floats
 from .view import LOG
 
 _CELL = 'style="padding: 0 1.2em 0 0; text-align: left; vertical-align: top"'
@@ -32,9 +32,8 @@ class Asked:
                 self.method = outlining(self.method)
             table = checked(self.name, self.method(image.copy()), 1)
             table = match(recipe, table) if {"x", "y"} <= set(table.colnames) else table
-            require(
-                np.shape(table["flux"]) == (1, 2), f"{np.shape(table['flux'])[-1]} fluxes were returned, expected 2."
-            )
+            k = np.shape(table["flux"])[-1]
+            require(k == 2, f"{k} fluxes were returned, expected 2.")
             shape, expected = table["masks"].shape if "masks" in table.colnames else None, (*image.shape, 2)
             require(shape in (None, expected), f"masks of shape {shape} were returned, expected {expected}.")
         except (Exception, SystemExit) as error:
@@ -61,24 +60,10 @@ def outlining(name):
     return by_name(name)
 
 
-def labelled(methods):
-    """Methods by label, from one, several or a mapping; a callable without a label is called by its name."""
-    if not isinstance(methods, Mapping):
-        methods = [methods] if callable(methods) or isinstance(methods, str) else methods
-        names = (m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__) for m in methods)
-        methods = {getattr(m, "name", name): m for m, name in zip(methods, names, strict=True)}
-    return {name: Asked(name, method) for name, method in methods.items()}
-
-
-def plain(values):
-    """Numbers of a table's column; where it is masked, NaN."""
-    return np.ma.filled(np.ma.asarray(values, float), np.nan)
-
-
 def compared(fluxes, zeropoint, true=np.nan, errors=np.nan):
     """Fluxes as magnitudes with their errors, and how far they are from the true ones: a text for each."""
     texts = []
-    for flux, light, error in np.broadcast(*map(plain, (np.atleast_1d(fluxes), true, errors))):
+    for flux, light, error in np.broadcast(*map(floats, (np.atleast_1d(fluxes), true, errors))):
         text = "not measured"
         if 0 < flux < np.inf:
             within = f" ± {2.5 / np.log(10) * error / flux:.2f}" if 0 <= error < np.inf else ""

@@ -15,8 +15,11 @@ const SETTINGS = ["dx", "dy", "dmag", "turn_central", "turn_companion", "extra_n
 const floats = (view) => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
+// As FADE in blendkit.blends.geometry: a stamp's share on the pixels along a seam, five deep.
+const FADE = [75, 60, 45, 30, 15].map((angle) => Math.fround(Math.cos((angle * Math.PI) / 180)));
+
 // As blendkit.blends.geometry.place: a stamp, turned about the centre pixel and shifted, with `fill` where that leaves
-// the frame empty. `fill` may be a number.
+// the frame empty, faded into each other. `fill` may be a number, then nothing fades.
 export function place(stamp, [ny, nx], orient, dy, dx, fill) {
   const out = new stamp.constructor(ny * nx);
   const quarter = orient % 4;
@@ -26,6 +29,7 @@ export function place(stamp, [ny, nx], orient, dy, dx, fill) {
   const flipX = quarter === 2 || quarter === 3;
   const top = dy + (flipY && vy % 2 === 0 ? 1 : 0);
   const left = dx + (flipX && vx % 2 === 0 ? 1 : 0);
+  const depth = (begin, at, size) => (begin > 0 ? at : begin < 0 ? size - 1 - at : FADE.length);
   for (let row = 0; row < ny; row++) {
     const y = row - top;
     const r = flipY ? vy - 1 - y : y;
@@ -37,6 +41,9 @@ export function place(stamp, [ny, nx], orient, dy, dx, fill) {
       } else {
         const c = flipX ? vx - 1 - x : x;
         out[to] = stamp[transposed ? c * nx + r : r * nx + c];
+        const deep = Math.min(depth(top, y, vy), depth(left, x, vx));
+        if (typeof fill === "number" || deep >= FADE.length) continue;
+        out[to] = Math.fround(out[to] * FADE[deep]) + Math.fround(fill[to] * FADE[FADE.length - 1 - deep]);
       }
     }
   }

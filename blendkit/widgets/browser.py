@@ -16,7 +16,8 @@ from ..data.sample import Sample
 from ..figures.hover import errors_plotly
 from ..figures.masks import worst_rows
 from ..figures.style import MEMBERS, sky_noise
-from .answers import as_html, compared, plain
+from ..metrics.scores import floats
+from .answers import as_html, compared
 from .view import LEGEND, Board, Panel, StampsView, row, shown_errors, status
 
 _AXES = [("magnitude difference", "delta_mag"), ("distance", "distance")]
@@ -32,8 +33,7 @@ class ErrorsBrowser(Board):
     Parameters
     ----------
     sample : Sample
-    blends : astropy.table.Table
-        Recipes of blends of two galaxies.
+    blends : astropy.table.Table; recipes of blends of two galaxies
     predictions : mapping of str to astropy.table.Table
         Of each method; `masks` and `images` are shown where there are any.
     """
@@ -75,10 +75,6 @@ class ErrorsBrowser(Board):
         self._paint()
         self._mark()
 
-    def snapshot(self):
-        """A function that shows again what is shown now."""
-        return partial(self.show, self.row, self.method.value)
-
     def _clicked(self, _trace, points, _state):
         if points.point_inds:
             self.show(points.point_inds[0], list(self.predictions)[points.trace_index])
@@ -102,7 +98,7 @@ class ErrorsBrowser(Board):
     def _paint(self):
         pred, blend = self.predictions[self.method.value][self.row], self.blends[self.row : self.row + 1]
         name, (image,), (masks,) = html.escape(self.method.value), *render(self.sample, blend)[:2]
-        parts, flux = render_parts(self.sample, blend)[0], plain(pred["flux"])
+        parts, flux = render_parts(self.sample, blend)[0], floats(pred["flux"])
         whose, said = "alone (true)", "true galaxies, scaled to the measured fluxes"
         model = parts @ np.where(flux > 0, flux / blend["flux"][0], 0)
         if "images" in pred.colnames:

@@ -21,9 +21,8 @@ class LearningCurve(View):
 
     def _repr_mimebundle_(self, **kwargs):
         bundle, metadata = super()._repr_mimebundle_(**kwargs)
-        return bundle | {
-            "image/png": print_figure(learning_curve(self.history), bbox_inches=None, base64=True)
-        }, metadata
+        picture = print_figure(learning_curve(self.history), bbox_inches=None, base64=True)
+        return bundle | {"image/png": picture}, metadata
 
 
 @contextmanager

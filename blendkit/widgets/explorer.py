@@ -18,10 +18,11 @@ from ..data.check import require
 from ..data.photometry import detect
 from ..data.sample import Sample
 from ..deblenders.base import match_pixels
+from ..deblenders.methods import labelled
 from ..deblenders.sep import LABELS
 from ..figures.style import MEMBERS, sky_noise
 from . import view
-from .answers import Detector, as_html, compared, guessed, labelled
+from .answers import Asked, Detector, as_html, compared, guessed
 from .view import Panel, name_of, row, say, shown_errors, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
@@ -58,8 +59,7 @@ class BlendExplorer(view.Board):
 
     Parameters
     ----------
-    sample : Sample
-        At least two galaxies, cleaned.
+    sample : Sample; at least two galaxies, cleaned
     methods : callable, sequence, or mapping of str to str or callable, optional
         Methods beside SEP, as for `blendkit.measure`; a box switches each on and off. By default "fractions" is offered
         for stamps of 128 x 128 pixels, and switched off: the first tick loads the network.
@@ -72,12 +72,13 @@ class BlendExplorer(view.Board):
         self.sample, shape = sample, sample.images.shape[1:]
         self._surprises, self._notice = 0, ""
         fitting = ("fractions",) if shape == (128, 128) else ()  # the network knows stamps of one size
-        self._sep, self.methods = Detector("SEP", detect), labelled(fitting if methods is None else methods)
+        methods, ticked = (fitting, False) if methods is None else (methods, True)
+        self._sep, self.methods = Detector("SEP", detect), {n: Asked(n, m) for n, m in labelled(methods).items()}
         known = getattr(IPython.get_ipython(), "user_ns", {}).items()
         called = next((name for name, value in known if value is sample and not name.startswith("_")), "sample")
         self.view = view.BlendView(shape=list(shape), sigma=sky_noise(sample), called=called)
         self.verdict, self.answer = ipw.HTML(), ipw.HTML()
-        self._make_controls(*shape, _start_pair(sample, central, companion), ticked=methods is not None)
+        self._make_controls(*shape, _start_pair(sample, central, companion), ticked)
         strip = {"flex": "1 1 300px", "min_width": "0", "overflow": "hidden"}
         pickers = [row(c, ipw.Box([p], layout=strip)) for c, p in zip(self.galaxies, self.pickers, strict=True)]
         left = ipw.VBox([self.dx, self.dy, self.dmag, self.extra_noise])
@@ -260,9 +261,8 @@ class BlendExplorer(view.Board):
         rows += [(m.name, ["…" if callable(m.method) else "loading the network, once…", ""]) for m in waiting]
         self.view.found = {"at": self._at, "ellipses": ellipses, "waiting": bool(waiting)} | outlines
         if any(text.value.strip() for text in self.guesses):
-            rows.append(
-                ("you", [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)])
-            )
+            values = [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)]
+            rows.append(("you", values))
         self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
         self.answer.value = f'<div style="line-height: 1.5">{as_html(MEMBERS, rows)}{_WHICH_FLUX}</div>'
 

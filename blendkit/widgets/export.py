@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from ..data.check import require
 from ..networks.weights import replacing
 from .explorer import MIME, BlendExplorer
 from .view import CAPTIONS, CSS, JS
@@ -38,14 +37,9 @@ body {{ font: 15px/1.5 sans-serif; max-width: 1160px; margin: 0 auto; padding: 1
 def export_html(source: BlendExplorer | str | os.PathLike, path: str | os.PathLike) -> Path:
     """Write a page in which the explorer lives on, without a kernel and without a network, and give its path.
 
-    Of a notebook's other widgets the page holds a picture. Formulas stay TeX: what draws them would have to be loaded.
-
-    Parameters
-    ----------
-    source : BlendExplorer or path
-        An explorer, or an executed notebook: every explorer in its outputs is live in the page.
-    path : path
-        The page, replaced once the new one is complete.
+    `source` is an explorer, or the path of an executed notebook: every explorer in its outputs is live in the page, of
+    other widgets it holds a picture. Formulas stay TeX: what draws them would have to be loaded. `path` is the page,
+    replaced once the new one is complete.
     """
     path = Path(path)
     text = _PAGE + _fragment(source.page()) if isinstance(source, BlendExplorer) else _notebook_page(Path(source))
@@ -69,11 +63,7 @@ def _fragment(page):
 
 def _notebook_page(path):
     """Explorers live, other widgets as the pictures that they left, or a sentence without any."""
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except nbformat.reader.NotJSONError:
-        notebook = None
-    require(notebook, f"{str(path)!r} is not a notebook: give an explorer or the path of an executed one (.ipynb).")
+    notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for data in (output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output):
         live = data.pop(MIME, None)

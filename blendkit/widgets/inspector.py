@@ -44,8 +44,7 @@ class StampInspector(Board):
 
     Parameters
     ----------
-    sample : Sample
-        Stamps before cleaning.
+    sample : Sample; stamps before cleaning
     path : path
         CSV with the columns `id`, `decision`, read when it is there; give it to ``bk.clean(sample, decisions=path)``.
     ids : sequence of int, optional
@@ -81,18 +80,6 @@ class StampInspector(Board):
         """Id of the stamp shown."""
         return self.ids[self.position]
 
-    def snapshot(self):
-        """A function that puts file, decisions and position back as they are now."""
-        content = self.path.read_bytes() if self.path.exists() else None
-        decisions, position = self.decisions, self.position
-
-        def restore():
-            self.decisions, self.position = decisions, position
-            self.path.unlink(missing_ok=True) if content is None else self.path.write_bytes(content)
-            self._show()
-
-        return restore
-
     def _act(self, name):
         if name in _DONE:
             self.decisions = self.decisions | {self.current: name}
@@ -110,9 +97,7 @@ class StampInspector(Board):
         if empty_pixels(segmap).any():  # as `clean` leaves it with its default seed
             rng = np.random.default_rng((0, zlib.crc32(str(self.current).encode())))
             cleaned = remove_neighbours(image, segmap, rng)[0]
-        labels = sorted(
-            np.unique(segmap[segmap > 0]), key=lambda label: label != own
-        )  # neighbours on top: one may lie inside
+        labels = sorted(np.unique(segmap[segmap > 0]), key=lambda label: label != own)  # neighbours lie on top
         outlines, white = [(segmap == label, int(label != own)) for label in labels], float(np.percentile(image, 99.9))
         before = Panel(_OBSERVED, image, white, outlines=outlines)
         self.view.show({"before": before, "after": Panel("neighbours replaced by sky", cleaned, white)})

@@ -9,6 +9,7 @@ import numpy as np
 from shared import SIZE, gaussians, in_turn, verdict
 
 import blendkit as bk
+from blendkit.blends.geometry import DEEP, FADE
 from blendkit.blends.recipe import sky_rows
 
 ROUNDS = 15
@@ -21,25 +22,26 @@ CASES = {  # fill, masks and fluxes as well, how many times as fast as the loop
 
 
 def window(shift):
-    """Where a stamp shifted by `shift` pixels lands along one axis, where that comes from, and what stays empty."""
-    if shift >= 0:
-        return slice(shift, SIZE), slice(0, SIZE - shift), slice(0, shift)
-    return slice(0, SIZE + shift), slice(-shift, SIZE), slice(SIZE + shift, SIZE)
+    """Where a stamp shifted by `shift` pixels lands along one axis, where that comes from, and its share there."""
+    to, source = slice(max(shift, 0), SIZE + min(shift, 0)), slice(max(-shift, 0), SIZE - max(shift, 0))
+    depth = np.minimum(np.arange(SIZE - abs(shift)), DEEP) + 1 if shift else np.full(SIZE, DEEP + 1)
+    return to, source, depth[:: -1 if shift < 0 else 1]
 
 
 def plain_images(sample, blends, fill):
-    """Gather, shift by slices, add."""
+    """Gather, shift by slices, fade, add."""
     out, ids = np.empty((len(blends), SIZE, SIZE), np.float32), np.asarray(blends["id"])
     rows, donors, sky = sample.index(ids).tolist(), sky_rows(ids, len(sample.sky))[:, 1], sample.sky
     dx, dy = (np.asarray(blends[name])[:, 1].tolist() for name in ("dx", "dy"))
     for i, (central, companion) in enumerate(rows):
-        to_y, from_y, empty_y = window(dy[i])
-        to_x, from_x, empty_x = window(dx[i])
-        out[i] = sample.images[central]
-        out[i, to_y, to_x] += sample.images[companion][from_y, from_x]
+        (to_y, from_y, depth_y), (to_x, from_x, depth_x) = window(dy[i]), window(dx[i])
+        stamp, out[i] = sample.images[companion][from_y, from_x], sample.images[central]
         if fill == "sky":
-            out[i, empty_y] += sky[donors[i], empty_y]
-            out[i, to_y, empty_x] += sky[donors[i], to_y, empty_x]
+            depth, under = np.minimum.outer(depth_y, depth_x), sky[donors[i]].copy()
+            stamp = stamp * FADE[depth] + under[to_y, to_x] * FADE[::-1][depth]
+            under[to_y, to_x] = 0
+            out[i] += under
+        out[i, to_y, to_x] += stamp
     return out
 
 

@@ -123,9 +123,3 @@ def test_real_galaxies(hst_clean):
     blends = bk.draw_blends(hst_clean, 64, seed=3)
     for got, want in zip(arrays(BlendLayer(hst_clean)(blends)), bk.render(hst_clean, blends), strict=True):
         np.testing.assert_array_equal(got, want)
-
-
-def test_foreign_galaxies_are_refused(noise_sample, make_sample):
-    blends = bk.make_blends(make_sample(4, (16, 16), seed=9), [10, 11], 3, 1)
-    with pytest.raises(ValueError, match="use the sample that the blends were drawn from"):
-        BlendLayer(noise_sample())(blends)

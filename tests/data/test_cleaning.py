@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 import blendkit as bk
-from blendkit.data.cleaning import TRAIL, longest_trail, read_decisions, remove_neighbours, table1
+from blendkit.data.cleaning import TRAIL, longest_trail, read_decisions, table1
 from blendkit.data.photometry import flux_auto
 from blendkit.data.simulate import simulate
 from blendkit.data.sky import empty_pixels, fill_with_sky, sky_bank
@@ -46,10 +46,9 @@ class TestWhatIsReplaced:
             to_own, to_others = (distance_transform_edt(~where) for where in (segmap == 1, segmap > 1))
             hole = (to_others <= dilation) & (to_others < to_own)
             assert hole.sum() == count
-            assert (cleaned == image)[~hole].all()
-            assert np.mean((cleaned != image)[hole]) > 0.999
-            sky = image[distance_transform_edt(segmap == 0) > 8]
-            assert np.isin(cleaned[hole], sky).all(), "pixels come from the stamp's own empty sky"
+            level = np.median(image[empty_pixels(segmap, 16)])
+            assert cleaned[~hole] == pytest.approx(image[~hole] - level, abs=0.05 * SKY)
+            assert np.mean((np.abs(cleaned - image + level) > 0.01 * SKY)[hole]) > 0.98
 
     def test_twice_is_once(self, hst_clean, synthetic_clean):
         for clean in (hst_clean, synthetic_clean):
@@ -64,24 +63,10 @@ class TestWhatIsReplaced:
 
 
 class TestNoise:
-    def test_level_and_correlation(self):
-        """A large neighbour in a corner of correlated noise; pixels drawn one by one would not be correlated."""
-        noise = gaussian_filter(np.random.default_rng(1).normal(size=(200, 200)), 1.0, mode="wrap")
-        segmap = np.zeros(noise.shape, np.uint8)
-        segmap[95:106, 95:106], segmap[10:70, 10:70] = 1, 2
-        image = (noise * SKY / noise.std() + (segmap == 2)).astype(np.float32)
-        filled, hole = remove_neighbours(image, segmap, np.random.default_rng(0))
-        assert filled[hole].std() == pytest.approx(filled[empty_pixels(segmap)].std(), rel=0.05)
-        assert abs(filled[hole].mean()) < 0.15 * SKY
-        for axis in (0, 1):
-            pairs = hole & np.roll(hole, -1, axis)
-            got = np.corrcoef(filled[pairs], np.roll(filled, -1, axis)[pairs])[0, 1]
-            assert got == pytest.approx(np.mean(noise * np.roll(noise, -1, axis)) / noise.var(), abs=0.08)
-
     def test_the_survey_keeps_its_noise(self, hst, hst_clean):
         before = hst[hst.index(hst_clean.catalog["id"])]
         far = np.stack([distance_transform_edt(segmap == 0) > 10 for segmap in before.segmaps])
-        inside, outside = hst_clean.images[hst_clean.images != before.images], hst_clean.images[far]
+        inside, outside = (hst_clean.images[at] for at in ((before.segmaps > 0) & ~before.own_masks(), far))
         assert len(inside) > 20_000
         assert inside.std() == pytest.approx(outside.std(), rel=0.05)
         assert inside.mean() == pytest.approx(outside.mean(), abs=0.1 * SKY)
@@ -221,13 +206,16 @@ class TestInspection:
         segmap[10:12, :60] = 3
         assert longest_trail(segmap) > TRAIL
 
-    def test_what_is_no_flaw(self, make_sample, hst):
+    def test_what_is_no_flaw(self, make_sample, hst, synthetic_clean):
         sample = make_sample(5)
         with pytest.warns(UserWarning, match="zeropoint"):
             assert len(bk.clean(replace(sample, zeropoint=27.96), n_jobs=1)) == 5, "a wrong zeropoint is told"
         dark = bk.clean(replace(sample, images=sample.images - np.float32(0.012)), n_jobs=1)
         assert not any("artefact" in flags for flags in dark.report["flags"]), "another sky level"
         assert len(bk.clean(changed(sample, segval=[7, 1, 1, 1, 1]), n_jobs=1)) == 5, "the centre pixel has the label"
+        kept = bk.clean(simulate(40, 0, noise="none")).report["kept"]
+        assert (kept == synthetic_clean.report["kept"][:40]).mean() > 0.95, "no sky at all"
+        assert len(bk.clean(make_sample(5, (80, 80), sky=0.0), n_jobs=1)) == 5, "as flat as it can be"
         rounded = replace(hst, images=(np.round(hst.images / 0.002) * 0.002).astype(np.float32))
         assert len(bk.clean(rounded)) >= 80, "rounded pixels are no edge"
 
@@ -238,11 +226,8 @@ class TestInspection:
 
 
 def test_truth():
-    """Of 400 simulated galaxies, which are there without neighbours too, noise and flaws alike.
-
-    Bad stamps measured with seeds 0 to 2 (50): edges all caught, artefacts 70 %, close blends 59 %; others dropped 8 %.
-    """
-    sample, alone = bk.load_sample("synthetic", n=400, seed=0), simulate(400, 0, neighbours=False)
+    """Of 400 simulated galaxies, which are there without neighbours and sky too."""
+    sample, alone = bk.load_sample("synthetic", n=400, seed=0), simulate(400, 0, neighbours=False, noise="none")
     report, bad = bk.clean(sample).report, np.asarray(sample.catalog["truth_bad"])
     for kind, low, high in (("edge", 1, 1), ("artefact", 0.5, 1), ("close_blend", 0.4, 1), ("", 0, 0.13)):
         assert low <= 1 - np.mean(report["kept"][bad == kind]) <= high
@@ -251,9 +236,8 @@ def test_truth():
     true = flux_auto(alone.images[good], own)
     change = report["flux_auto"][good] / true - 1  # neighbours' light that stays, or own light lost: the rest is alike
     assert 0.5 < crowded.mean() < 0.85
-    assert (change[~crowded] == 0).all()
-    for part in (change, change[crowded]):
+    for part in (change[~crowded], change[crowded]):
         assert abs(part.mean()) < 0.005
-        assert part.std() < 0.01
+        assert part.std() < 0.03
     assert np.abs(change).max() < 0.25
     assert (flux_auto(sample.images[good], own) / true).std() > 0.02, "without cleaning fluxes would be wrong"

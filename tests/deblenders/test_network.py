@@ -71,20 +71,6 @@ class TestTable:
         np.testing.assert_allclose(table["flux"], light, rtol=1e-4, atol=1e-4)
         assert "inside each mask" in table.meta["note"]
 
-    @pytest.mark.parametrize(
-        ("name", "arguments"),
-        [
-            ("blend2flux", {"filters": 2}), ("unet", {"depth": 2, "filters": 2}), ("fractions", {"width": 4}),
-            ("blend2mask2flux", {"depth": 2, "filters": 2, "flux_filters": 2, "dense": 2}),
-        ],
-    )  # fmt: skip
-    def test_every_network_of_the_package(self, images, name, arguments):
-        network = models.BUILDERS[name](**arguments, shape=SHAPE)
-        table = Network(network, batch=2, masks=name != "blend2flux")(images[:2])
-        assert np.isfinite(table["flux"]).all()
-        assert table.meta["method"] == name
-        assert ("flux_err" in table.colnames) == (name == "fractions")
-
 
 class TestBatches:
     @pytest.mark.parametrize(("batch", "dtype"), [(1, ">f8"), (7, "f4"), (1000, "f8")])

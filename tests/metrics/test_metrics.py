@@ -91,12 +91,6 @@ class TestDefinitions:
         assert_allclose(metrics.bootstrap.scatter(values, weights), own.std(), atol=1e-7)
         assert_allclose(metrics.bootstrap.robust_scatter(values, weights), robust(own), atol=1e-8)
 
-    def test_measured_fainter_is_a_positive_bias(self):
-        blends, _ = fabricate(50)
-        half = Table({"flux": blends["flux"] / 2})
-        for bias in (scores(blends, {"half": half})["bias"], delta_mag(blends, half)):
-            assert_allclose(bias, 2.5 * np.log10(2))
-
     def test_bias_and_scatter_survive_a_large_common_offset(self):
         dmag = 1e-6 * np.random.default_rng(0).normal(size=500)
         assert_allclose(magnitude_scores(np.full(500, 20.0), 1020.0 + dmag)["scatter"], dmag.std(), rtol=1e-4)
@@ -178,19 +172,9 @@ class TestErrorBars:
         assert_array_equal(weights, weights[:, first][:, galaxy])
         assert_array_equal(weights[:, first].sum(axis=1), 4)
         assert_allclose(weights.mean(axis=0), 1, atol=0.07)
-        assert_array_equal(weights, resample(galaxies, 4000, seed=3))
-        assert (weights != resample(galaxies, 4000, seed=4)).any()
         for wrong in (([],), (galaxies, 1)):
             with pytest.raises(ValueError, match="at least"):
                 resample(*wrong)
-
-    def test_errors_of_independent_rows_are_the_analytic_ones(self):
-        n, sigma = 2000, 0.4
-        blends, pred = fabricate(n, sigma=sigma)
-        for row in scores(blends, {"a": pred}, n_bootstrap=600):
-            assert_allclose(row["bias_err"], sigma / np.sqrt(n), rtol=0.1)
-            assert_allclose(row["scatter_err"], sigma / np.sqrt(2 * n), rtol=0.1)
-            assert_allclose(row["outliers_err"], np.sqrt(row["outliers"] * (1 - row["outliers"]) / n), rtol=0.1)
 
     def test_a_galaxy_repeated_in_many_rows_counts_once(self):
         blends, pred = fabricate(200)
@@ -216,20 +200,14 @@ class TestErrorBars:
         each = [all_scores(np.repeat(true, w), np.repeat(measured, w)) for w in weights]
         assert_allclose(values_in(got, SCORES, "_err"), np.std(each, axis=0, ddof=1))
 
-    def test_error_of_a_difference_is_that_of_a_slow_loop_over_galaxies(self):
+    def test_error_of_a_difference_draws_the_same_galaxies_for_both(self):
         blends, pred = catalogue(1000, n_galaxies=80)
         rng = np.random.default_rng(5)
         pred["flux"] *= (10 ** rng.normal(0, 0.05, 80))[blends["id"]]  # what a galaxy's rows have in common
-        ids, true, measured = (np.asarray(values) for values in (blends["id"], blends["flux"], pred["flux"]))
-        predictions = {"a": pred[["flux"]], "b": Table({"flux": measured * (1 + 0.03 * rng.normal(size=(1000, 2)))})}
-        off = np.subtract(*(100 * np.abs(pred["flux"] / true - 1).T.ravel() for pred in predictions.values()))
-        pair = difference(blends, predictions, "a", "b", n_bootstrap=1000)
-        assert pair["difference"] == pytest.approx(off.mean())
-        rows_of = [np.flatnonzero(ids.T.ravel() == i) for i in range(80)]
-        loop = [off[np.concatenate([rows_of[i] for i in rng.integers(80, size=80)])].mean() for _ in range(1000)]
-        assert pair["error"] == pytest.approx(np.std(loop), rel=0.12)
+        other = Table({"flux": pred["flux"] * (1 + 0.03 * rng.normal(size=(1000, 2)))})
+        predictions = {"a": pred[["flux"]], "b": other}
         alone = scores(blends, predictions)["mape_flux_err"][::2]
-        assert pair["error"] < 0.5 * np.hypot(*alone), "the same galaxies for both"
+        assert 0 < difference(blends, predictions, "a", "b")["error"] < 0.5 * np.hypot(*alone)
 
     def test_one_galaxy_has_no_error_bar(self, recwarn):
         blends, pred = fabricate(20, n_galaxies=1)
@@ -263,17 +241,6 @@ class TestScores:
             assert table[name].description
         assert table.meta["matching"] == {"net": "not stated", "SEP": "nearest to the centre"}
         assert (table["bias"].unit, table["mape_flux"].unit) == ("mag", "%")
-
-    def test_errors_of_a_method_do_not_depend_on_its_company_or_the_row_order(self):
-        blends, pred = catalogue(300, n_galaxies=30)
-        order = np.random.default_rng(0).permutation(300)
-        alone = scores(blends, {"a": pred})
-        beside = scores(blends, {"b": pred[["flux"]], "a": pred})[2:]
-        shuffled = scores(blends[order], {"a": pred[order]})
-        for name in alone.colnames[3:]:
-            assert_array_equal(alone[name], beside[name])
-            assert_allclose(alone[name], shuffled[name])
-        assert (alone["bias_err"] != scores(blends, {"a": pred}, seed=1)["bias_err"]).all()
 
     def test_what_is_no_mapping_of_tables(self):
         blends, pred = fabricate(5)
@@ -309,7 +276,7 @@ class TestFigure5AndBins:
             got = only_row(table, method=method, member=member)
             assert_allclose(values_in(got, numbers), values_in(own, numbers))
 
-    @pytest.mark.parametrize("by", ["delta_mag", "distance", "separation", "morphology", "case"])
+    @pytest.mark.parametrize("by", ["delta_mag", "distance", "separation", "morphology"])
     def test_bins_hold_every_row_once_in_whatever_order(self, by):
         blends, pred = catalogue(500, n_galaxies=60)
         pred["flux"][::9, 0] = np.nan
@@ -318,7 +285,7 @@ class TestFigure5AndBins:
         counted = binned_scores(blends, {"a": pred}, by, n_bootstrap=9)
         for name in counted.colnames[4:]:
             assert_allclose(counted[name], mixed[name], atol=1e-12)
-        every = binned_scores(blends, {"a": pred}, by, rows="all", n_bootstrap=2)
+        every = binned_scores(blends, {"a": pred[["flux"]]}, by, n_bootstrap=2)
         for member, failed in (("central", 56), ("companion", 0)):
             of, some = (table[table["member"] == member] for table in (every, counted))
             assert (of["n"].sum(), of["failed"].sum()) == (500 - failed, failed)
@@ -327,7 +294,7 @@ class TestFigure5AndBins:
     def test_bins_are_scores_of_their_rows(self):
         blends, pred = catalogue(500, n_galaxies=60)
         pred["flux"][::9, 1] = np.nan
-        for row in binned_scores(blends, {"a": pred}, "distance", [2, 10, 25, 60], rows="all", seed=3):
+        for row in binned_scores(blends, {"a": pred[["flux"]]}, "distance", [2, 10, 25, 60], seed=3):
             where = np.asarray((blends["distance"] >= row["low"]) & (blends["distance"] < row["high"]))
             own = only_row(scores(blends, {"a": pred}, where=where, seed=3), member=row["member"], case="all")
             assert values_in(row, own.colnames[3:]) == values_in(own, own.colnames[3:])
@@ -336,12 +303,12 @@ class TestFigure5AndBins:
         blends, pred = catalogue(200)
         blends["distance"] = np.round(blends["distance"])
         blends["distance"][0], pred["case"][0] = 600, "none"
-        table = binned_scores(blends, {"a": pred}, "distance", 3, rows="all", n_bootstrap=2)
+        table = binned_scores(blends, {"a": pred[["flux"]]}, "distance", 3, n_bootstrap=2)
         n, edges = np.histogram(blends["distance"], 3)
         assert table["n"].tolist() == 2 * n.tolist()
         assert_allclose([*table["low"][:3], table["high"][2]], edges)
         assert (table["label"][1], table["label"][2]) == ("201 to 401", "401 to 600")
-        given = binned_scores(blends, {"a": pred}, np.arange(200), [0, 10, 20], rows="all", n_bootstrap=2)
+        given = binned_scores(blends, {"a": pred[["flux"]]}, np.arange(200), [0, 10, 20], n_bootstrap=2)
         assert given["n"].tolist() == 2 * [10, 11]
 
     def test_masked_words_are_a_bin_of_their_own(self):
@@ -349,24 +316,21 @@ class TestFigure5AndBins:
         masked = np.zeros((300, 2), bool)
         masked[:40, 0] = True
         blends["morphology"] = MaskedColumn(blends["morphology"], mask=masked)
-        table = binned_scores(blends, {"a": pred}, "morphology", rows="all", n_bootstrap=2)
+        table = binned_scores(blends, {"a": pred[["flux"]]}, "morphology", n_bootstrap=2)
         assert table["label"].tolist() == 2 * [*TYPES, "masked"]
         assert table["n"].tolist()[4::5] == [40, 40]
         pairs = mask_scores(blends, {"a": np.ones((300, 2))}, n_bootstrap=2)
         assert sum(row["n"] for row in pairs if row["member"] == "both" and "masked" in row["pair"]) == 40
         pred["case"] = MaskedColumn(pred["case"], mask=np.arange(300) == 7)
         assert only_row(scores(blends, {"a": pred}, n_bootstrap=2), member="central", case="masked")["n"] == 1
-        assert not metrics.figure_5_rows(pred, "central")[7]
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [{"by": "z"}, {"by": "case"}, {"by": [1.0, 2]}, {"by": [1, 2, np.nan, 4, 5.0]}, {"bins": 0}, {"bins": [1]},
-         {"bins": [1, 3, 2]}, {"rows": "some"}],
-    )  # fmt: skip
-    def test_wrong_bins(self, arguments):
+    @pytest.mark.parametrize(("by", "bins"), [
+        ("z", 6), ([1.0, 2], 6), ([1, 2, np.nan, 4, 5], 6), ("distance", 0), ("distance", [1]), ("distance", [1, 3, 2]),
+    ])  # fmt: skip
+    def test_wrong_bins(self, by, bins):
         blends, pred = catalogue(5)
         with pytest.raises(ValueError, match=r"\w+"):
-            binned_scores(blends, {"a": pred[["flux"]]}, **{"by": "distance"} | arguments)
+            binned_scores(blends, {"a": pred}, by, bins)
 
 
 class TestCalibrationAndMasks:
@@ -375,12 +339,6 @@ class TestCalibrationAndMasks:
         for row in calibration(blends, {"a": pred}, n_bootstrap=20):
             for name, expected in zip(PULLS, (0.6827, 0.9545, 0.9973, 0, 1), strict=True):
                 assert abs(row[name] - expected) < 4 * row[f"{name}_err"] < 0.06
-        pred["flux_err"] /= 2  # errors half as large as they should be, and a bias of one of them
-        pred["flux"] += pred["flux_err"]
-        table = calibration(blends, {"a": pred}, n_bootstrap=2)
-        assert_allclose(table["pull_scatter"], 2, rtol=0.04)
-        assert_allclose(table["pull_mean"], 1, rtol=0.06)
-        assert_allclose(table["within_2"], 0.6247, atol=0.012)  # a Gaussian between -1.5 and 0.5 sigma
 
     def test_calibration_of_a_worked_example_counts_failures(self):
         blends, pred = fabricate(6)
@@ -479,13 +437,9 @@ class TestTables:
         assert last["failed"] == pytest.approx(25)
         assert last["mape_all"] == pytest.approx(0.75 * last["mape"] + 0.25 * 100)
 
-    @pytest.mark.parametrize(
-        ("matching", "word"),
-        [("true positions of both galaxies known; else the fit starts there", "told"),
-         ("pixels only: the network knows that the central galaxy is in the centre", "pixels"),
-         ("nearest to the centre", "unknown"), (None, "unknown")],
-    )  # fmt: skip
-    def test_positions_are_in_a_word(self, matching, word):
+    def test_positions_are_in_a_word(self):
         blends, pred = fabricate(9)
-        pred.meta = {"matching": matching} if matching else {}
-        assert ranking(blends, {"a": pred}, n_bootstrap=2)["positions"] == word
+        said = {"told": "true positions of both known", "pixels": "pixels only: in the centre", "unknown": "nearest"}
+        predictions = {word: Table(pred, meta={"matching": text}) for word, text in said.items()}
+        table = ranking(blends, predictions | {"unknown too": pred}, n_bootstrap=2)
+        assert all(row["method"].startswith(row["positions"]) for row in table)

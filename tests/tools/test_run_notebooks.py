@@ -1,11 +1,7 @@
 """The notebook runner: whatever a reader would see fail turns the run red, and says where."""
 
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
 
 import nbformat
 import pytest
@@ -18,14 +14,11 @@ SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntS
 AT_0 = "IntSlider {!r} set to 0: ZeroDivisionError"
 # what stands in a cell, none of which fails by itself, and what the run says
 WIDGETS = {
-    "interact, at once": ("w.interact(lambda x: {}['at once'], x=s);", "KeyError: 'at once'"),
     "interact": ("w.interact(lambda x: 1 / (x - 10), x=s);", "IntSlider 'interact' set to 10: ZeroDivisionError"),
     "output": ("out = w.interactive_output(lambda x: 1 / x, {'x': s})\nw.VBox([s, out])", AT_0.format("output")),
     "observe": ("s.observe(lambda c: 1 / c.new, 'value')", AT_0.format("observe")),
     "button": ("b = w.Button(description='go')\nb.on_click(lambda b: 1 / 0)\nb", "Button 'go' clicked: ZeroDiv"),
     "output widget": ("with w.Output():\n    [][7]", "IndexError: list index out of range"),
-    "state": ("bad = {'output_type': 'error', 'ename': 'OSError', 'evalue': 'disk', 'traceback': []}\n"
-              "w.Output(outputs=[bad])", "output widget: OSError: disk"),
     "thread": ("s.observe(lambda c: threading.Thread(target=lambda: 1 / c.new, name='sep').start(), 'value')",
                "thread sep, " + AT_0.format("thread")),
     "task": ("async def answer(x):\n    await asyncio.sleep(0.05)\n    1 / x\n"
@@ -101,10 +94,7 @@ def test_main_tells_a_line_for_each_notebook_and_shows_only_its_own_scoreboard(t
     assert AT_0.format("shift") in lines[2]
     assert "failed: collecting the numbers: AttributeError" in lines[3]
     assert "SEP 42 %" in lines
-    assert str(results) in lines[-2]
-    assert lines[-1] == "2 of 3 notebooks failed."
-    assert "\r" not in out + err
-    assert err == ""
+    assert (lines[-1], err) == ("2 of 3 notebooks failed.", "")
     files = {str(p.relative_to(results)): p.read_text() for p in results.rglob("*") if p.is_file()}
     made = {f"{path.stem}{suffix}" for path in (good, bad, no_numbers) for suffix in (".ipynb", ".html")}
     assert set(files) == kept | made | {"scoreboard.txt"}
@@ -145,28 +135,3 @@ def test_main_fetches_candels_first_and_tells_what_went_wrong(refused, monkeypat
 
     monkeypatch.setattr(runner, "fetch_candels", fetch)
     assert refused("--sample=candels") == f"Nothing was run: {error}\n"
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="no make: install it")
-def test_make_passes_its_variables_on():
-    command = ["make", "-n", "tutorial", "SAMPLE=a b", "PROFILE=paper", "SEED=7", "RESULTS=there"]
-    said = subprocess.run(command, cwd=runner.ROOT, capture_output=True, text=True, check=True).stdout
-    assert '-m tools.run_notebooks --sample="a b" --profile="paper" --seed="7" --results="there"' in said
-
-
-def test_ctrl_c_ends_with_a_sentence(tmp_path):
-    slow = write(tmp_path / "01_slow.ipynb", "import time\nopen(RESULTS + '/running', 'w').close()\ntime.sleep(60)")
-    results = tmp_path / "r"
-    command = [sys.executable, "-m", "tools.run_notebooks", "--results", str(results), str(slow)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=runner.ROOT, **pipes) as run:
-        deadline = time.monotonic() + 60
-        while not (results / "running").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        said = run.communicate(timeout=60)[0]
-    assert run.returncode == 130
-    assert said.splitlines()[1:] == [
-        "01_slow ... ", "Stopped. Nothing is half-written: type the same command to start again."
-    ]  # fmt: skip
-    assert os.listdir(results) == ["running"]

@@ -33,7 +33,6 @@ WEIGHTS = {
     "blend2mask2flux": "blend2mask2flux-shipped",
     "unet": "unet-shipped",
     "fractions": "fractions-shipped",
-    "fractions-finetuned": "fractions-finetuned",
 }
 """Name of each network in ``data/weights/``, and the run that it is from."""
 LARGEST = 4e6  # bytes of a file of weights

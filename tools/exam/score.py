@@ -150,7 +150,7 @@ def score_table(exam: Exam) -> Table:
     A row per sample, method and member, see `score_rows`; ``meta`` says how it was made.
     """
     methods = [sep_method(), *filter(None, (network_method(exam, run) for run in RUNS))]
-    test = split(clean(load_sample("synthetic", n=exam.galaxies, seed=SEED)), SHARES, SEED)[2]
+    test = split(clean(load_sample("synthetic", n=exam.galaxies, seed=SEED, noise="white")), SHARES, SEED)[2]
     real = real_galaxies(exam)
     tables = []
     for name, sample in zip(SAMPLES, (test, real), strict=False):

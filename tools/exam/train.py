@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from astropy.table import vstack
 
 import blendkit as bk
 from blendkit.blends.recipe import split
+from blendkit.data.check import require
 from blendkit.data.cleaning import clean
 from blendkit.data.load import load_sample
-from blendkit.data.photometry import half_light_radius
-from blendkit.data.sample import Sample, join
+from blendkit.data.sample import Sample
 from blendkit.data.simulate import simulate
+
+from ..reference import half_light_radius
 
 training = bk.training  # Keras, without what TensorFlow says at its start
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,11 +146,37 @@ def fine_tune(exam: Exam) -> None:
 
 
 def simulated(exam: Exam, seeds: Sequence[int], n: int | None = None, **population: float) -> Sample:
-    """Cleaned synthetic galaxies of several seeds, `n` of each before cleaning, as one sample; see `simulate`."""
-    parts = [clean(simulate(n or exam.galaxies, seed, **population)) for seed in seeds]
+    """Cleaned synthetic galaxies of several seeds in white noise, `n` of each before cleaning; see `simulate`."""
+    parts = [clean(simulate(n or exam.galaxies, seed, noise="white", **population)) for seed in seeds]
     if len(parts) == 1:
         return parts[0]
     return replace(join(parts), name=parts[0].name.replace(f"seed {seeds[0]}", f"{len(parts)} seeds"))
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Several samples as one, for example simulations of several seeds, or real galaxies and synthetic ones.
+
+    They keep the catalogue columns that all have (and `truth_flux`, NaN for real galaxies, if any has it) and each
+    one's sky. Stamp size, pixel scale, zeropoint and whether there is a `flux_auto` must be the same, ids different.
+    """
+    require(len(samples), "no sample was given to join, expected at least one: give a list of samples.")
+    first = samples[0]
+    alike = {
+        (s.images.shape[1:], float(s.pixel_scale), float(s.zeropoint), "flux_auto" in s.catalog.colnames)
+        for s in samples
+    }
+    what = "(stamp size, pixel scale, zeropoint, whether there is a flux_auto)"
+    require(len(alike) == 1, f"{what} = {alike}, expected one for all: join samples that were made and cleaned alike.")
+    catalogs = [sample.catalog.copy() for sample in samples]
+    simulated = ["truth_flux" in catalog.colnames for catalog in catalogs]
+    for catalog, made in zip(catalogs, simulated, strict=True):
+        if any(simulated) and not made:
+            catalog["truth_flux"] = np.nan
+    skies = {sample.sky_fingerprint: sample.sky for sample in samples}
+    stacks = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("images", "segmaps"))
+    catalog = vstack(catalogs, join_type="inner", metadata_conflicts="silent")
+    name, sky = " and ".join(dict.fromkeys(s.name for s in samples)), np.concatenate(list(skies.values()))
+    return Sample(*stacks, catalog, first.zeropoint, first.pixel_scale, name, sky_stamps=sky)
 
 
 def with_measured_radii(sample: Sample) -> Sample:
