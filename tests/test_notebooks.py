@@ -145,7 +145,9 @@ def test_laws_of_comparing_hold(run):
         plain, masked = (shown[f"scores.SEP Kron{how}, {member}.mape_flux"] for how in ("", ", neighbour masked"))
         assert plain > 2 * masked
         one, two = shown[f"calibration.{member}"]
-        assert 0.5 < one < 0.8 < two <= 1
+        low, high = (0.4, 0.65) if run[0] == "synthetic" else (0.5, 0.85)  # too bold under a sky they never saw
+        assert low < one < 0.85
+        assert max(one, high) < two <= 1
     ranks = {key.split(".")[1]: shown[key] for key in shown if key.startswith("everything.") and key.endswith(".rank")}
     assert sorted(ranks.values()) == [1, 2, 3, 4]
     assert ranks["fractions"] == 1
