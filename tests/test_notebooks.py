@@ -144,10 +144,6 @@ def test_laws_of_comparing_hold(run):
             assert sum(shown[f"scores.{method}, {member}.{name}"] for name in ("n", "failed")) == shown["blends"]
         plain, masked = (shown[f"scores.SEP Kron{how}, {member}.mape_flux"] for how in ("", ", neighbour masked"))
         assert plain > 2 * masked
-        one, two = shown[f"calibration.{member}"]
-        low, high = (0.4, 0.65) if run[0] == "synthetic" else (0.5, 0.85)  # too bold under a sky they never saw
-        assert low < one < 0.85
-        assert max(one, high) < two <= 1
     ranks = {key.split(".")[1]: shown[key] for key in shown if key.startswith("everything.") and key.endswith(".rank")}
     assert sorted(ranks.values()) == [1, 2, 3, 4]
     assert ranks["fractions"] == 1
@@ -161,6 +157,16 @@ def test_laws_of_comparing_hold(run):
     assert shown["iou.blend2mask2flux"] < shown["iou.unet"] < shown["iou.fractions"]  # flux training spoils masks
     published = [f"{shown[f'published.{name}']:.3f}" for name in ("blend2flux", "blend2mask2flux", "SExtractor")]
     assert published == ["0.120", "0.111", "0.542"]
+
+
+def test_errors_are_honest(run, request):
+    """Of the fluxes within one and two of the errors that `fractions` predicts."""
+    if run[0] == "synthetic":
+        why = "the weights were trained in white noise: too bold under the survey's sky"
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+    shown = numbers(run[1], "04_compare_methods")
+    for one, two in (shown[f"calibration.{member}"] for member in BOTH):
+        assert 0.5 < one < 0.85 < two <= 1
 
 
 def test_scoreboard_shows_both_worlds_with_errors(run):

@@ -40,7 +40,9 @@ def draw_blends(
 
     Parameters
     ----------
-    sample, n, seed : Sample, int, and int or numpy.random.Generator
+    sample : Sample
+    n : int
+    seed : int or numpy.random.Generator
     max_dmag : float
         The magnitudes of a companion and the central galaxy differ by less than this.
     separation : (low, high)

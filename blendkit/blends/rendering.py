@@ -24,12 +24,15 @@ def render(
 
     Parameters
     ----------
-    sample : Sample; that of which the blends were drawn, or any that holds these very galaxies
-    blends : astropy.table.Table; from `draw_blends` or `make_blends`, or any slice of it
+    sample : Sample
+        The sample that the blends were drawn from, or any that holds these very galaxies.
+    blends : astropy.table.Table
+        From `draw_blends` or `make_blends`, or any slice of it.
     fill : {"sky", "zero"}
         What a shift or a turn leaves empty: the sample's own sky, into which the stamp's outermost five pixels go over,
         or zeros (as the paper's tools do, which leaves a step in the noise).
-    masks : bool; whether the masks are wanted
+    masks : bool
+        Whether the masks are wanted.
 
     Returns
     -------

@@ -66,8 +66,8 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
             draw_outline(stamp, hole, COLOURS["companion"], "dotted")
         for (name, (pixels, where)), look in zip(seen.items(), ("k-", "o--", "s:"), strict=True):
             ax.plot(range(5), [_autocorrelation(pixels, where, lag) for lag in range(5)], look, label=name)
-        ax.set(xlabel="distance of two (pixels)", ylabel="how alike their noise is (correlation)", xticks=range(5),
-               ylim=(-0.2, 1.1))  # fmt: skip
+        ax.set(xlabel="from one pixel to the other (pixels)", xticks=range(5))
+        ax.set(ylabel="how alike their noise is (correlation)", ylim=(-0.2, 1.1))
         ax.legend(loc="upper right")
     return fig
 
@@ -119,12 +119,12 @@ def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 2
     larger, columns, (y0, x0) = blends["r_eff"][0].max(), len(distances), sample.centre
     marks = [((x0, y0, "+", COLOURS["central"]), (x0 + dx, y0, "x", COLOURS["companion"])) for dx in distance]
     stamps = [Stamp(i, outlines_of(m, "dashed"), mark) for i, m, mark in zip(images, masks, marks, strict=True)]
-    companions = zip(blends["mag"][::columns, 1], dmags, strict=True)
+    companions = zip(blends["mag"][::columns, 1], (f"{d:+g}" if d else "0" for d in dmags), strict=True)
     return stamp_grid(
         sample, [stamps[i : i + columns] for i in range(0, len(stamps), columns)],
         "The closer the two, the harder to tell them apart",
         heads=[f"{d} px = {d * sample.pixel_scale:.2f}″\n= {d / larger:.1f} × larger r_eff" for d in distances],
-        labels=[f"companion\nAB {mag:.1f} mag\n(dmag {d:+g})".replace("-", "−") for mag, d in companions],
+        labels=[f"companion\nAB {mag:.1f} mag\n(dmag {d})".replace("-", "−") for mag, d in companions],
         window=window_around(masks.any(axis=(0, 3)), square=False),
         caption=f"Central: galaxy {central}, AB {blends['mag'][0, 0]:.1f} mag (+, full line: its segment). Companion: "
         f"galaxy {companion} (×, dashed line). " + "Rows with negative dmag are noisier: " * (min(dmags) < 0)
