@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 from keras import layers, ops
 
+from ..blends.world import RANGES
 from ..data.sky import NOISE
 from .paper import check
 from .sky import USUAL, Sky, measure_sky, serial
@@ -108,7 +109,8 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     From blends (n, ny, nx, 1) to a dict: `fluxes` and `errors` (n, 2), `masks` and `images` (n, ny, nx, 2). The layer
     "locate" finds the companion in the blend and in the blend turned about the centre; "separate" sees the blend turned
     about the companion as well and gives each pixel three shares (central, companion, sky). The images are share x
-    blend; a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky.
+    blend; a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where
+    `out_of_domain` is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by 25 %.
 
     Parameters
     ----------
@@ -126,8 +128,10 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     out = _separator(width, shape)([blend, x, smooth, rough, *places(heat), features])
     errors = ops.sqrt(out["fluxes"] ** 2 + FAINT**2) * ops.exp(out["log_errors"])
     errors = ErrorScale(name="error_scale", trainable=False, dtype="float32")(errors)
-    odd = Limit(name="limit", trainable=False, dtype="float32")(_watch(shape)([x, rough]))
-    outputs = {"fluxes": unit[:, None] * out["fluxes"], "errors": unit[:, None] * errors, "out_of_domain": odd}
+    odd, noise = Limit(name="limit", trainable=False, dtype="float32")(_watch(shape)([x, rough])), unit * USUAL
+    beyond = (noise < RANGES["sigma"][0] / 1.25) | (noise > RANGES["sigma"][1] * 1.25)
+    outputs = {"fluxes": unit[:, None] * out["fluxes"], "errors": unit[:, None] * errors}
+    outputs["out_of_domain"] = ops.where(beyond, 1.0, odd)
     outputs["images"] = to_pixels(_shares(out["shares"])) * (blend * unit[:, None, None])[..., None]
     return keras.Model(image, outputs | {"masks": ops.sigmoid(to_pixels(out["masks"]))}, name="fractions")
 

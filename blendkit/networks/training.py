@@ -60,6 +60,8 @@ class Plan:
         False: the blends of the first epoch again in every epoch, which shows what over-fitting is.
     close : float
         Share of the training blends, 0 to 1, whose companion lies within 0.5 to 1.5 effective radii.
+    usual : float
+        Share of the blends in the survey's own sky at the end; all are in it in the first epoch. The others are in any.
     """
 
     arguments: dict[str, Any]
@@ -73,6 +75,7 @@ class Plan:
     xla: bool = False
     fresh: bool = True
     close: float = 0.0
+    usual: float = 0.6
 
     def __post_init__(self):
         for name, n in (("blends", self.blends), ("valid", self.valid)):
@@ -93,7 +96,7 @@ PLANS = {  # for tests, for a laptop, and full size for a GPU
         "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
         "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 28),
         "blend2mask2flux": Plan({"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4),
-        "fractions": Plan({"width": 48}, 4096, 512, 12, 16, 6e-3, schedule="cosine", optimizer="muon", xla=True),
+        "fractions": Plan({"width": 48}, 4096, 512, 16, 16, 6e-3, "cosine", "muon", xla=True, close=0.2, usual=1.0),
     },
     "paper": {
         "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),
@@ -313,7 +316,7 @@ def train(
     checkpoint.restore("best", network.variables)
     if model_name == "fractions":
         layer = BlendLayer(valid)
-        recipe = _recipe(layer, 8 * plan.valid, seed, 0)
+        recipe = _recipe(layer, 8 * plan.valid, seed, 0, usual=plan.usual)
         calibrate(Blender(network, layer, fractions_loss, recipe), recipe, plan.batch)
     made = {"architecture": model_name, "arguments": arguments, "profile": profile, "plan": asdict(plan), "seed": seed}
     made |= _card(checkpoint, (train, valid), card) | ({"fine_tuned": True} if fine_tuned else {})
@@ -358,7 +361,7 @@ def hardware() -> str:
 def _fit(name, model_name, network, plan, seed, checkpoint, here, there, progress):
     """Train until the plan is fulfilled; the checkpoint is that of the last whole epoch at any time."""
     pairs = model_name != "fractions"
-    fixed = _recipe(there, plan.valid, seed, 0, pairs=pairs)
+    fixed = _recipe(there, plan.valid, seed, 0, pairs=pairs, usual=plan.usual)
     blender = Blender(network, here, LOSSES[model_name], fixed, there)
     xla = plan.xla if keras.backend.backend() == "tensorflow" else "auto"
     blender.compile(_optimizer(plan, network), jit_compile=xla)
@@ -369,7 +372,7 @@ def _fit(name, model_name, network, plan, seed, checkpoint, here, there, progres
     with nullcontext(progress) if progress else reporter(name, plan) as report:
         while len(checkpoint.rows) < plan.epochs and not blender.stop_training:
             epoch, began = len(checkpoint.rows), perf_counter()
-            usual = max(0.6, 1 - epoch / plan.epochs)  # first the survey's world, then all of them
+            usual = max(plan.usual, 1 - epoch / plan.epochs)  # first the survey's world, then all of them
             recipe = _recipe(here, plan.blends, seed, 1 + epoch * plan.fresh, plan.close, pairs, not pairs, usual)
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)

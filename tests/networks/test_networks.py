@@ -197,6 +197,9 @@ class TestSky:
         outputs = run(small[name], stack)
         for unit in (1e-3, 0.37, 1e6):
             for key, value in run(small[name], unit * stack).items():
+                if key == "out_of_domain":  # so much noise, or so little, it does not know in any unit
+                    assert (value > 0).all() == (unit != 0.37)
+                    continue
                 scale = unit if key in ("fluxes", "errors", "images") else 1
                 np.testing.assert_allclose(value, scale * outputs[key], rtol=1e-4, atol=2e-4 * scale, err_msg=key)
         for key, value in run(small[name], stack + np.float32(0.25)).items():

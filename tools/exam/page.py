@@ -245,7 +245,7 @@ def limits(table: Table, method: str, architecture: str) -> list[str]:
         "Trained on simulated galaxies at 0.06 arcsec per pixel and zeropoint 25.96, half of the blends in the sky of "
         f"CANDELS, half in others: noise of {bounds['sigma']} e-/s per pixel, smoothed by {bounds['correlation']} "
         f"pixels, {bounds['blur']} pixels (FWHM) of further blur, sky levels of {bounds['level']} e-/s.",
-        "Level and noise are measured on the stamp, so that another level or unit changes nothing; other pixel scales "
+        "Level and noise are measured on the stamp, so that another level or unit changes no flux; other pixel scales "
         "need training of their own.",
     ]
     if gap := _gap(table, method):

@@ -77,7 +77,7 @@ def turns(images: np.ndarray, sky: np.ndarray) -> Iterable[np.ndarray]:
     for orient in range(1, 8):
         out = np.empty_like(images)
         for i, image in enumerate(images):
-            place(out[i], image, orient, 0, 0, sky[i % len(sky)] + sky[(i + 1) % len(sky)])
+            place(out[i], image, orient, 0, 0, sky[i % len(sky)] + sky[(i + 1) % len(sky)], fade=True)
         yield out
 
 
