@@ -11,7 +11,7 @@ from blendkit.data.remote import data_folder
 from tools import run_notebooks as runner
 from tools.notebook_numbers import NUMBERS
 
-# value and tolerance for each number on synthetic galaxies, and on those of hst-sample; the same seed gives the same
+# value and tolerance for each number on synthetic galaxies, and on those of hst-drizzled; the same seed gives the same
 # galaxies, tolerances allow for other libraries
 EXPECTED = {
     "01_clean_the_sample": {
@@ -71,7 +71,7 @@ def catalogue_at_hand(published_csv):
 @pytest.fixture(scope="module", params=["synthetic", "hst"])
 def run(request, tmp_path_factory, catalogue_at_hand):
     """The results of all notebooks on one sample: (name, folder). The two samples run side by side."""
-    sample = "synthetic" if request.param == "synthetic" else str(request.getfixturevalue("hst_folder"))
+    sample = "synthetic" if request.param == "synthetic" else str(request.getfixturevalue("drizzled_folder"))
     results = tmp_path_factory.mktemp(f"results-{request.param}")
     assert runner.main(["--sample", sample, "--profile", "quick", "--results", str(results)]) == 0
     return request.param, results

@@ -35,7 +35,7 @@ def observe(
     return (light + sigma * noise + level).astype(np.float32)
 
 
-def draw_worlds(rng: np.random.Generator, n: int, usual: float = 0.5) -> np.ndarray:
+def draw_worlds(rng: np.random.Generator, n: int, usual: float) -> np.ndarray:
     """Sigma, correlation, blur and level of `n` skies, (n, 4) float32, in `RANGES`; a share is a survey's like CANDELS.
 
     Noise is uniform in the logarithm, and half of the other skies are not blurred.

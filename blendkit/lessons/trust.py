@@ -43,7 +43,7 @@ _AXES = {
     "level": ("sky level", "σ"), "off": ("off-centre", "pixels"), "third": ("third galaxy", "mag fainter"),
     "units": ("units", "× e⁻/s"),
 }  # fmt: skip
-STRANGE = ("much noise", "crowd", "star", "bleeding", "edge", "trail", "uneven sky", "empty centre", "blotchy sky")
+STRANGE = ("crowd", "star", "bleeding", "edge", "trail", "uneven sky", "empty centre", "blotchy sky")
 _THIRD = [("none", np.inf), *((f"{m} mag fainter", float(m)) for m in (4, 3, 2, 1)), ("as bright", 0.0)]
 _FLAGS = (
     "<b>out_of_domain: False.</b> {} was trained on stamps like this one.",

@@ -107,10 +107,10 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     """The network that divides every pixel's light between the two galaxies and the sky.
 
     From blends (n, ny, nx, 1) to a dict: `fluxes` and `errors` (n, 2), `masks` and `images` (n, ny, nx, 2). The layer
-    "locate" finds the companion in the blend and in the blend turned about the centre; "separate" sees the blend turned
-    about the companion as well and gives each pixel three shares (central, companion, sky). The images are share x
-    blend; a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where
-    `out_of_domain` is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by 25 %.
+    "locate" finds both galaxies in the blend and in the blend turned about the centre; "separate" sees the blend turned
+    about them and gives each pixel three shares (central, companion, sky). The images are share x (blend - sky level);
+    a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where `out_of_domain`
+    is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by a quarter.
 
     Parameters
     ----------

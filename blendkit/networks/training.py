@@ -139,7 +139,8 @@ def paper_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> d
     """Loss of the paper's networks (section 3): MAPE on fluxes (equation 1), binary cross-entropy on masks.
 
     For each blend (see `Blender`) the `loss` and its parts: `mape_central` and `mape_companion` (%), whose mean counts
-    once; `bce`, which counts a hundred times beside these percentages (as once beside fractions) and once alone.
+    once; `bce`, which counts once alone and a hundred times beside these percentages. (The paper's weight would be 10
+    here; with that the masks of small networks fade.)
     """
     outputs = as_dict(network(blend["image"][..., None], training=training))
     values, loss = {}, 0.0
@@ -162,8 +163,8 @@ class Blender(keras.Model):
 
     It trains on blends of the sample in `layer` and evaluates on those of the one in `valid`. ``loss(network, blend,
     training)`` gives values per blend, of which `loss` is trained; the others are averaged and logged. `blend` holds
-    `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `dy` and `dx` (n, k), and `told` (n, 2),
-    the `hints` of fractions. `recipe` is any from ``layer.recipe``, with `told`.
+    `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `there`, `dy` and `dx` (n, k), the noise
+    `sigma` (n,), `told` (n, 2, 2), the `hints` of fractions, and `chance` (n, 10). `recipe` is any from `_recipe`.
     """
 
     def __init__(self, network: keras.Model, layer: BlendLayer, loss: Callable, recipe: dict, valid=None):
@@ -372,7 +373,7 @@ def _fit(name, model_name, network, plan, seed, checkpoint, here, there, progres
     with nullcontext(progress) if progress else reporter(name, plan) as report:
         while len(checkpoint.rows) < plan.epochs and not blender.stop_training:
             epoch, began = len(checkpoint.rows), perf_counter()
-            usual = max(plan.usual, 1 - epoch / plan.epochs)  # first the survey's world, then all of them
+            usual = max(plan.usual, 1 - epoch * plan.fresh / plan.epochs)  # first the survey's world, then all of them
             recipe = _recipe(here, plan.blends, seed, 1 + epoch * plan.fresh, plan.close, pairs, not pairs, usual)
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
@@ -426,8 +427,8 @@ def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0
     """The rows of an epoch and the world of each, a share of these the usual one; epoch 0 is the validation's.
 
     A share is `close`, a tenth of the others closer still. Four in ten have the central galaxy up to two pixels off the
-    centre, three in ten a companion up to 4 mag fainter or brighter. Unless there are to be `pairs` only, 6 % have no
-    companion and a tenth a third galaxy, no brighter than the companion.
+    centre, three to four in ten a companion up to 4 mag fainter or brighter. Unless there are to be `pairs` only, 6 %
+    have no companion and a tenth a third galaxy, no brighter than the companion.
     """
     rng, k = np.random.default_rng([seed, epoch]), 2 if pairs else min(3, len(layer.sample))
     sizes = np.array([0.7 * close, 0.3 * close, 0.1 * (1 - close), 0.6 * (1 - close)]) * n
@@ -438,7 +439,8 @@ def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0
     recipe = {name: np.concatenate([np.asarray(part[name]) for part in drawn])[order] for name in (*RECIPE, "flux")}
     which, off = rng.random(n), np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.4)).astype(int)
     if not pairs:
-        place = np.argsort(np.where(np.arange(k), -recipe["flux"], -np.inf), axis=1)
+        third = (np.arange(k) > 0) & (which[:, None] >= 0.9)
+        place = np.argsort(np.where(third, -recipe["flux"], -np.inf), axis=1, kind="stable")
         recipe = {name: np.take_along_axis(values, place, axis=1) for name, values in recipe.items()}
         recipe["id"][which < 0.06, 1:] = -1
         recipe["id"][which < 0.9, 2:] = -1

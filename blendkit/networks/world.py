@@ -4,13 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..blends.world import FWHM, RANGES
+from ..blends.world import FWHM
 
 FIELD = 2048  # pixels on a side of the white noise that noise is cut from
 
 
 class World(keras.layers.Layer):
-    """`observe` on the device: galaxies (n, ny, nx, k) in `worlds`, (n, 4) as from `draw_worlds`, float32.
+    """Much as `observe`, on the device: galaxies (n, ny, nx, k) in `worlds`, (n, 4) as from `draw_worlds`, float32.
 
     `own` is the noise that the stamp of a galaxy has already: so much less is added. It gives the blends (n, ny, nx)
     and their galaxies after the blur. The noise is cut from one large field, where is said by `chance`, (n, 10).
@@ -47,15 +47,15 @@ def _gaussians(width, n):
     return ops.exp(-0.5 * apart / ops.maximum(width, 0.05)[:, None, None] ** 2)
 
 
-KINDS, CROWD = 9, 3  # of strange stamps; so many galaxies are strange
+KINDS, CROWD = 8, 3  # of strange stamps; so many galaxies are strange
 
 
 def strange_stamps(images, light, sigma, members, chance):
     """Stamps that no network here is made for, and how sure that is (0 or 1), made from ordinary ones (n, ny, nx).
 
-    Noise beyond the range, a crowd, a star, a bleeding column, the mosaic's edge, a trail, an uneven sky, no galaxy in
-    the centre, a blotchy sky: `chance`, (n, 10) and uniform, says which one and how. `light` (n, ny, nx) is the same
-    without noise, `sigma` the noise (n,), `members` the number of galaxies (n,).
+    A crowd, a star, a bleeding column, the mosaic's edge, a trail, an uneven sky, no galaxy in the centre, a blotchy
+    sky: `chance`, (n, 10) and uniform, says which one and how. `light` (n, ny, nx) is the same without the noise that
+    was added, `sigma` the noise (n,), `members` the number of galaxies (n,).
     """
     ny, nx = images.shape[1:]
     kind, turn, *u = (value[:, None, None] for value in ops.unstack(chance, axis=1))
@@ -65,10 +65,8 @@ def strange_stamps(images, light, sigma, members, chance):
     along = x * cos + y * sin
     bright = sigma * 10 ** (1.3 + 2.7 * u[0])
 
-    least, most = RANGES["sigma"]
-    beyond = ops.where(u[0] < 0.5, least / (2.5 * 8 ** u[1]), most * (2.5 * 8 ** u[1]))
     far, many = 3 + 40 * u[0], u[1] < 0.6
-    others = [_rolled(_next(images, j), f * far * cos, f * far * sin) for j, f in ((1, 1.0), (2, -0.8))]
+    others = [_rolled(ops.roll(images, -j, axis=0), f * far * cos, f * far * sin) for j, f in ((1, 1.0), (2, -0.8))]
     beside = ops.cast(u[3] < 0.6, "float32")
     off_y, off_x = (at - 60 * (v - 0.5) * beside for at, v in ((y, u[1]), (x, u[2])))
     r2 = off_y**2 + off_x**2
@@ -83,7 +81,6 @@ def strange_stamps(images, light, sigma, members, chance):
     away = 14 + 40 * u[1]
     blotches = ops.average_pool(noise[..., None], 5, strides=1, padding="same", data_format="channels_last")[..., 0]
     stamps = [
-        light + noise * beyond / sigma,
         images + others[0] + ops.where(many, others[1], 0.0),
         ops.where(u[5] < 0.3, noise, images) + star,
         ops.where(column, 5 * bright, images),
@@ -94,13 +91,10 @@ def strange_stamps(images, light, sigma, members, chance):
         light + 3 * blotches,
     ]
     made = sum(ops.where(kind == i, stamp, 0.0) for i, stamp in enumerate(stamps))
-    crowd = members + _next(members, 1) + ops.where(many[:, 0, 0], _next(members, 2), 0)
-    return made, ops.where(kind[:, 0, 0] == 1, ops.cast(crowd >= CROWD, "float32"), 1.0)
-
-
-def _next(values, j):
-    """The values of the j-th stamp after each in a batch."""
-    return ops.roll(values, -j, axis=0)
+    crowd = members + ops.roll(members, -1) + ops.where(many[:, 0, 0], ops.roll(members, -2), 0)
+    kind, noisy = kind[:, 0, 0], ops.std(noise, axis=(1, 2)) > 0.5 * sigma[:, 0, 0]
+    sure = ops.where(kind == 0, crowd >= CROWD, (kind < KINDS - 1) | noisy)
+    return made, ops.cast(sure, "float32")
 
 
 def _rolled(images, dy, dx):

@@ -285,6 +285,7 @@ class TestRecipes:
         assert shares == pytest.approx([0.06, 0.84, 0.1] if name == "fractions" else [0, 1, 0], abs=0.04)
         flux = np.where(rows[..., 0] < 0, -1, np.asarray(two[0].catalog["flux_auto"])[rows[..., 0]])
         assert (np.diff(flux[:, 1:], axis=1) <= 0).all()
+        assert np.mean((flux[:, 1] < flux[:, 0])[members == 2]) == pytest.approx(0.5, abs=0.07)
 
 
 class TestInterruption:

@@ -237,7 +237,7 @@ def test_stamps_of_conditions(small):
     assert np.median(np.cos(direction)) > 0.9, "positions move with the light"
     assert ((images["the mosaic's edge"] == 0).mean(axis=(1, 2)) > 0.05).all()
     assert (images["a bleeding column"] == outside.SATURATED).any(axis=2).sum(axis=1).min() > 5
-    assert np.std(images["noise × 20"] - plain) == pytest.approx(19 * outside.SURVEY, rel=0.02)
+    assert np.std(images["noise × 20"] - plain) == pytest.approx(19 * outside.USUAL, rel=0.02)
     faint = conditions["Δmag 2 to 4"].blends(sample, 12)
     assert (np.abs(faint["delta_mag"]) >= 2).all()
 

@@ -23,11 +23,11 @@ from blendkit.deblenders import Sersic
 from blendkit.deblenders.base import check_unseen
 from blendkit.metrics.bootstrap import weighted_mean, weighted_median
 from blendkit.metrics.scores import OUTLIER_DMAG
+from blendkit.networks.sky import USUAL
 
 from .score import MEMBERS, Method, examined, kept, median_ratio, network_method, ratio, resampled, sep_method
 from .train import SEED, SEP_LABEL, Exam, alone, parents
 
-SURVEY = NOISE * 2**0.5  # e-/s per pixel: the noise of a blend of two stamps of the survey
 SATURATED = 30.0  # e-/s
 SERSIC = "two Sérsic profiles"
 RUNS = ("blend2flux", "blend2mask2flux-shipped", "fractions-shipped")
@@ -136,7 +136,7 @@ class Condition:
             light = np.stack([shift(image, move) for image, move in zip(light, moves.T, strict=True)])
             for name, move in zip(("dy", "dx"), moves, strict=True):
                 truth[name] = truth[name] + move[:, None]
-        images = observe(light, **{"sigma": SURVEY, "seed": SEED} | self.sky)
+        images = observe(light, **{"sigma": USUAL, "seed": SEED} | self.sky)
         return np.float32(self.unit) * (self.paint(images, rng) if self.paint else images), truth
 
 
@@ -145,7 +145,7 @@ UNDISTURBED = "undisturbed"
 CONDITIONS = (
     Condition("survey", "stamps in the survey's own sky, shifted parts filled with it", noise="correlated"),
     Condition("white noise", "the same galaxies in white noise, as nobody's mosaic has it", noise="white"),
-    Condition(UNDISTURBED, f"light without noise, the survey's noise added (σ = {SURVEY:.4f} e⁻/s)"),
+    Condition(UNDISTURBED, f"light without noise, the survey's noise added (σ = {USUAL:.4f} e⁻/s)"),
     Condition("sky level + σ/2", f"{HALF} e⁻/s added (σ: of a single stamp)", sky={"level": HALF}),
     Condition("sky level − σ/2", f"{HALF} e⁻/s taken away", sky={"level": -HALF}),
     Condition("units × 0.001", "pixels multiplied, fluxes divided again", unit=1e-3),
@@ -153,9 +153,9 @@ CONDITIONS = (
     Condition("0.5 pixels off", "the whole blend moved, in any direction", off=0.5),
     Condition("1 pixel off", "the same", off=1.0),
     Condition("2 pixels off", "the same", off=2.0),
-    Condition("noise × 0.5", "noise per pixel", sky={"sigma": 0.5 * SURVEY}),
-    Condition("noise × 2", "the same", sky={"sigma": 2 * SURVEY}),
-    Condition("noise × 4", "the same", sky={"sigma": 4 * SURVEY}),
+    Condition("noise × 0.5", "noise per pixel", sky={"sigma": 0.5 * USUAL}),
+    Condition("noise × 2", "the same", sky={"sigma": 2 * USUAL}),
+    Condition("noise × 4", "the same", sky={"sigma": 4 * USUAL}),
     Condition("no correlation", "white noise on the same light", sky={"correlation": 0.0}),
     Condition("more correlation", "noise smoothed by a Gaussian of σ = 0.9 pixels", sky={"correlation": 0.9}),
     Condition("blur 0.15″", "light smoothed by a Gaussian of FWHM 2.5 pixels", sky={"blur": 2.5}),
@@ -171,8 +171,8 @@ CONDITIONS = (
     Condition("a bleeding column", "a star whose saturated column, 1 to 3 pixels wide, bleeds", strange=True,
               paint=bleeding),
     Condition("4 to 6 galaxies", "3 to 5 companions", strange=True, draw={"members": (4, 6)}),
-    Condition("noise × 20", "noise per pixel", strange=True, sky={"sigma": 20 * SURVEY}),
-    Condition("noise × 0.05", "the same", strange=True, sky={"sigma": 0.05 * SURVEY}),
+    Condition("noise × 20", "noise per pixel", strange=True, sky={"sigma": 20 * USUAL}),
+    Condition("noise × 0.05", "the same", strange=True, sky={"sigma": 0.05 * USUAL}),
     Condition("the mosaic's edge", "zero beyond a line, 6 to 45 pixels from the centre", strange=True, paint=edge),
     Condition("a satellite's trail", "0.05 to 0.5 e⁻/s high, 1.5 to 3.5 pixels wide (σ)", strange=True, paint=trail),
 )  # fmt: skip

@@ -70,6 +70,8 @@ class Target:
             return "–"
         names = (self.conditions,) if isinstance(self.conditions, str) else self.conditions
         found = {name: rows_of(table, sample, self.method, name) for name in names}
+        if self.score == "trusted" and [row["flagged"] for row in found[names[0]]] == [100]:
+            return "all flagged, met"
         found = {name: [row for row in rows if np.isfinite(row[self.score])] for name, rows in found.items()}
         if not all(found.values()):
             return "not measured"
@@ -237,16 +239,17 @@ def accuracy(table: Table, method: str) -> dict[str, dict]:
 
 def limits(table: Table, method: str, architecture: str) -> list[str]:
     """What a card says about the world that a network knows, and where it must not be trusted, a few sentences."""
-    pairs = "one, two or three galaxies, the third one faint" if architecture == "fractions" else "two galaxies"
+    pairs = "one or two galaxies (three are flagged, if seen)" if architecture == "fractions" else "two galaxies"
     bounds = {name: " to ".join(f"{value:.3g}" for value in ends) for name, ends in RANGES.items()}
     said = [
         f"Stamps of 128 x 128 pixels with {pairs}, the central one within 2 pixels of the centre pixel; at most 4 mag "
         "apart and up to 4 effective radii from each other.",
-        "Trained on simulated galaxies at 0.06 arcsec per pixel and zeropoint 25.96, half of the blends in the sky of "
-        f"CANDELS, half in others: noise of {bounds['sigma']} e-/s per pixel, smoothed by {bounds['correlation']} "
-        f"pixels, {bounds['blur']} pixels (FWHM) of further blur, sky levels of {bounds['level']} e-/s.",
-        "Level and noise are measured on the stamp, so that another level or unit changes no flux; other pixel scales "
-        "need training of their own.",
+        "Trained on simulated galaxies at 0.06 arcsec per pixel and zeropoint 25.96, more than half of the blends in "
+        f"the sky of CANDELS, the rest in others: noise of {bounds['sigma']} e-/s per pixel, smoothed by "
+        f"{bounds['correlation']} pixels, {bounds['blur']} pixels (FWHM) of further blur, sky levels of "
+        f"{bounds['level']} e-/s.",
+        "Level and noise are measured on the stamp, so that another level or unit changes no flux (but fractions flags "
+        "noise beyond that range, in e-/s); other pixel scales need training of their own.",
     ]
     if gap := _gap(table, method):
         gaps = [
