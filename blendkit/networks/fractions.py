@@ -13,16 +13,15 @@ from astropy.table import Table
 from keras import layers, ops
 
 from ..blends.world import RANGES
-from ..data.sky import NOISE
+from ..data.sky import NOISE as SKY
 from .paper import check
-from .sky import USUAL, Sky, measure_sky, serial
+from .sky import USUAL, Sky, measure_sky, serial, smoothed
 from .world import CROWD, strange_stamps
 
 UNTOLD = -10_000  # a position that says: find it yourself
 PATCH = 8  # pixels on a side: the convolutions work on a grid of patches
 FINE = 2  # the same in the inner half of the stamp, where the blends lie that are hard to separate
-SKY = NOISE  # what the brightness scale and the targets are set by; the noise is `USUAL` in the same units
-FAINT = 40 * SKY  # errors of fluxes are absolute well below, relative well above
+FAINT = 40 * SKY  # errors of fluxes are absolute well below, relative well above; the noise is `USUAL` in these units
 NEAR = 3  # pixels from the centre of the stamp, within which the central galaxy is looked for
 
 
@@ -138,7 +137,7 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
 
 def _look(blend, shape):
     """The blend so that faint and bright show, turned about the centre, smoothed, its noise's roughness; the centre."""
-    smooth = ops.average_pool(blend[..., None], 5, strides=1, padding="same", data_format="channels_last")
+    smooth = smoothed(blend[..., None])
     x = ops.arcsinh(blend / (2 * SKY))
     middle = ops.zeros_like(ops.cast(blend[:, 0, :2], "int32")) + ops.array([n // 2 for n in shape], "int32")
     rough = ops.log(measure_sky(smooth[:, ::2, ::2, 0], full=False)[1] / USUAL + 0.01) + 1
@@ -282,7 +281,7 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     shares (`share`), each pixel weighted by its part of either flux; half of `mask`, binary cross-entropy and a fifth
     of the Dice loss; a tenth of the cross-entropy of both places (`heat`); a twentieth of the quantile loss of the
     errors (`error`); a fifth of the cross-entropy of strange stamps (`strange`). `far` are companions looked for more
-    than 3.5 pixels off, `in1`, `in2` fluxes within one, two errors.
+    than 3.5 pixels off.
     """
     ny, nx = shape = network.input_shape[1:3]
     image, unit = map(ops.stop_gradient, network.get_layer("sky")(blend["image"][..., None]))
@@ -307,7 +306,7 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     heat_loss = -ops.sum(real * ops.sum(flat[0] * ops.log_softmax(flat[1], axis=1), axis=1), axis=-1)
 
     # whose light each pixel is
-    smooth = ops.average_pool(parts, 5, strides=1, padding="same", data_format="channels_last")
+    smooth = smoothed(parts)
     light = ops.where(parts > 6 * SKY, parts, ops.where(smooth > 0.3 * SKY, smooth, 0.0))
     all_light = to_patches(ops.sum(light, axis=-1, keepdims=True))
     maps = ops.concatenate([light[..., :2], blend["masks"][..., :2]], axis=-1)
@@ -344,14 +343,9 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     loss = 3 * ops.sum(off, axis=-1) + share_loss + 0.5 * mask_loss + 0.05 * error_loss + 0.1 * heat_loss
     percent = 100 * ops.abs(out["fluxes"] / ops.where(there, fluxes, 1.0) - 1) * real / (ops.mean(real, axis=0) + 1e-6)
     miss = ops.sqrt(ops.cast(ops.sum((found - true)[:, 1] ** 2, axis=-1), "float32"))
-    hit = ops.cast(m > 0, "float32")
-    iou = ops.sum(hit * masks, axis=(1, 2, 3)) / (ops.sum(ops.maximum(hit, masks), axis=(1, 2, 3)) + 1e-6)
-    iou = ops.sum(iou * real, axis=-1) / (ops.sum(real, axis=-1) + 1e-6)
-    z = off * ops.exp(-out["log_errors"])
-    within = {f"in{n}": ops.mean(ops.cast(z < n, "float32"), axis=-1) for n in (1, 2)}
     return {"loss": loss + 0.2 * watch_loss, "mape_central": percent[:, 0], "mape_companion": percent[:, 1],
             "share": share_loss, "heat": heat_loss, "mask": mask_loss, "error": error_loss, "strange": watch_loss,
-            "far": ops.cast(miss > 3.5, "float32") * real[:, 1], "iou": iou} | within  # fmt: skip
+            "far": ops.cast(miss > 3.5, "float32") * real[:, 1]}  # fmt: skip
 
 
 def calibrate(blender: keras.Model, recipe: dict[str, np.ndarray], batch: int = 32) -> None:

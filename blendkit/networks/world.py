@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from ..blends.world import FWHM
+from .sky import smoothed
 
 FIELD = 2048  # pixels on a side of the white noise that noise is cut from
 
@@ -79,7 +80,7 @@ def strange_stamps(images, light, sigma, members, chance):
     trail = bright * ops.exp(-0.5 * ((along - 60 * (u[1] - 0.5)) / (0.7 + 3 * u[2])) ** 2)
     slope, waves = along / 64 * (3 + 25 * u[1]), (1.5 + 6 * u[1]) * ops.sin(along / (1 + 5 * u[2]))
     away = 14 + 40 * u[1]
-    blotches = ops.average_pool(noise[..., None], 5, strides=1, padding="same", data_format="channels_last")[..., 0]
+    blotches = smoothed(noise[..., None])[..., 0]
     stamps = [
         images + others[0] + ops.where(many, others[1], 0.0),
         ops.where(u[5] < 0.3, noise, images) + star,
