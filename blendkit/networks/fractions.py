@@ -50,17 +50,6 @@ class ErrorScale(layers.Layer):
         return errors * self.factor
 
 
-@serial
-class Limit(layers.Layer):
-    """What is above a limit, which `calibrate` sets once the network is trained."""
-
-    def build(self, shape):
-        self.limit = self.add_weight(shape=(), initializer="zeros", trainable=False, name="limit")
-
-    def call(self, values):
-        return values - self.limit
-
-
 def peak(heat):
     """Row and column of the highest value of a map cut into patches: (n, gy, gx, pixels of a patch) to (n, 2) int32."""
     gy, gx = heat.shape[1:3]
@@ -127,7 +116,7 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     out = _separator(width, shape)([blend, x, smooth, rough, *places(heat), features])
     errors = ops.sqrt(out["fluxes"] ** 2 + FAINT**2) * ops.exp(out["log_errors"])
     errors = ErrorScale(name="error_scale", trainable=False, dtype="float32")(errors)
-    odd, noise = Limit(name="limit", trainable=False, dtype="float32")(_watch(shape)([x, rough])), unit * USUAL
+    odd, noise = _watch(shape)([x, rough]), unit * USUAL
     beyond = (noise < RANGES["sigma"][0] / 1.25) | (noise > RANGES["sigma"][1] * 1.25)
     outputs = {"fluxes": unit[:, None] * out["fluxes"], "errors": unit[:, None] * errors}
     outputs["out_of_domain"] = ops.where(beyond, 1.0, odd)
@@ -197,7 +186,7 @@ def _watch(shape):
         view = layers.MaxPooling2D()(_convs(view, filters))
     seen = [layers.GlobalMaxPooling2D()(view), layers.GlobalAveragePooling2D()(view), rough[:, None]]
     hidden = layers.Dense(48, activation="relu")(ops.concatenate(seen, axis=-1))
-    return keras.Model([light, rough], layers.Dense(1)(hidden)[:, 0], name="watch")
+    return keras.Model([light, rough], layers.Dense(1, name="alarm", dtype="float32")(hidden)[:, 0], name="watch")
 
 
 def _per_pixel(features, fine, maps, n):
@@ -355,9 +344,8 @@ def calibrate(blender: keras.Model, recipe: dict[str, np.ndarray], batch: int = 
     holds the network and a layer of `valid` galaxies; see `blendkit.networks.training.Blender`.
     """
     network = blender.network
-    factor, limit = network.get_layer("error_scale").factor, network.get_layer("limit").limit
+    factor, alarm = network.get_layer("error_scale").factor, network.get_layer("watch").get_layer("alarm").bias
     factor.assign(np.ones(2))
-    limit.assign(0.0)
     pulls, alarms = [], []
     for start in range(0, len(recipe["rows"]), batch):
         rows = {name: column[start : start + batch] for name, column in recipe.items()}
@@ -367,4 +355,4 @@ def calibrate(blender: keras.Model, recipe: dict[str, np.ndarray], batch: int = 
         pulls.append(np.abs(out["fluxes"] - fluxes) / out["errors"])
         alarms.append(out["out_of_domain"][blend["there"].sum(axis=1) < CROWD])
     factor.assign(np.quantile(np.concatenate(pulls), 0.683, axis=0))
-    limit.assign(np.quantile(np.concatenate(alarms), 0.98))
+    alarm.assign(alarm - np.quantile(np.concatenate(alarms), 0.98))

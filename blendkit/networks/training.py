@@ -426,18 +426,19 @@ def _optimizer(plan, network):
 def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0.6):
     """The rows of an epoch and the world of each, a share of these the usual one; epoch 0 is the validation's.
 
-    A share is `close`, a tenth of the others closer still. Four in ten have the central galaxy up to two pixels off the
-    centre, three to four in ten a companion up to 4 mag fainter or brighter. Unless there are to be `pairs` only, 6 %
-    have no companion and a tenth a third galaxy, no brighter than the companion.
+    A share is `close`, a tenth of the others closer still. One in four has the central galaxy up to two pixels off the
+    centre (but nearer to it than any other), two in ten a companion up to 4 mag fainter or brighter. Unless there are
+    to be `pairs` only, 6 % have no companion and a tenth a third galaxy, no brighter than the companion.
     """
     rng, k = np.random.default_rng([seed, epoch]), 2 if pairs else min(3, len(layer.sample))
-    sizes = np.array([0.7 * close, 0.3 * close, 0.1 * (1 - close), 0.6 * (1 - close)]) * n
-    kinds = [(2.0, CLOSE), (4.0, CLOSE), (4.0, (0.0, CLOSE[0])), (2.0, FAR), (4.0, FAR)]
+    sizes = np.array([0.8 * close, 0.2 * close, 0.1 * (1 - close), 0.7 * (1 - close)]) * n
+    kinds = [(2.0, CLOSE), (4.0, CLOSE), (2.0, (0.0, CLOSE[0])), (2.0, FAR), (4.0, FAR)]
     sizes = np.diff(np.rint(np.cumsum([0, *sizes, n - sizes.sum()])).astype(int))
     drawn = [draw_blends(layer.sample, m, rng, *how, members=k) for m, how in zip(sizes, kinds, strict=True) if m]
     order = rng.permutation(n)
     recipe = {name: np.concatenate([np.asarray(part[name]) for part in drawn])[order] for name in (*RECIPE, "flux")}
-    which, off = rng.random(n), np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.4)).astype(int)
+    which, off = rng.random(n), np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.25)).astype(int)
+    off *= np.hypot(*off.T)[:, None] < 0.4 * np.hypot(recipe["dy"], recipe["dx"])[:, 1:].min(axis=1, keepdims=True)
     if not pairs:
         third = (np.arange(k) > 0) & (which[:, None] >= 0.9)
         place = np.argsort(np.where(third, -recipe["flux"], -np.inf), axis=1, kind="stable")
