@@ -35,7 +35,7 @@ SHARPER = {"sharper": 1.4}
 """The same galaxies as other filters see them."""
 
 SHIPPED_PLAN = replace(
-    training.plan_of("fractions"), blends=4096, valid=1024, epochs=240, batch=32, close=0.4, usual=0.7
+    training.plan_of("fractions"), blends=4096, valid=1024, epochs=180, batch=32, close=0.4, usual=0.7
 )
 UNET_PLAN = replace(training.plan_of("unet"), blends=4096, valid=512, epochs=20, rate=1.5e-3, schedule="cosine")
 FLUX_PLAN = replace(
