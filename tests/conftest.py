@@ -61,6 +61,7 @@ def shared(name):
 
 session = pytest.fixture(scope="session")
 hst_folder = session(lambda: shared("hst-sample"))  # 96 real galaxies
+drizzled_folder = session(lambda: shared("hst-drizzled"))  # the same, in the survey's sky
 hst = session(lambda hst_folder: bk.load_sample(hst_folder))
 hst_clean = session(lambda hst: bk.clean(hst))
 synthetic = session(lambda: bk.load_sample("synthetic", n=200, seed=0))

@@ -36,9 +36,22 @@ def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Map
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path.with_name(f"{name}.json")) as told, replacing(path) as draft:
         network.save_weights(draft)
+        _without_gaps(draft)
         own = {"name": name, "sha256": _sha256(draft), "parameters": network.count_params()}
         told.write_text(as_json({"name": name, **card} | own), encoding="utf-8")
     return path
+
+
+def _without_gaps(path):
+    """Write HDF5 anew in its newest layout, without the 2 kB that the oldest leaves empty beside each array."""
+    import h5py  # comes with Keras
+
+    arrays = {}
+    with h5py.File(path) as old:
+        old.visititems(lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    with h5py.File(path, "w", libver="latest") as new:
+        for name, values in arrays.items():
+            new[name] = values
 
 
 def load(source: str | os.PathLike) -> tuple["keras.Model", dict]:
