@@ -26,8 +26,9 @@ FACE = {
     "deblenders", "measure", "match", "scores", "metrics", "figures", "models", "train", "weights", "preflight",
     "BlendExplorer", "StampInspector", "lessons", "profile", "tables",
 }  # fmt: skip
-COMES_WITH = {"ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow", "nbformat": "nbconvert",
-              "mpl_toolkits": "matplotlib", "pil": "matplotlib", "traitlets": "ipywidgets"}  # fmt: skip
+COMES_WITH = {"h5py": "tensorflow", "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow",
+              "nbformat": "nbconvert", "mpl_toolkits": "matplotlib", "pil": "matplotlib",
+              "traitlets": "ipywidgets"}  # fmt: skip
 
 
 def imported_after(code):
