@@ -22,15 +22,15 @@ EXPECTED = {
         "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002)),
     },
     "03_train_networks": {
-        "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((5.5, 0.7), (4.3, 0.7)),
+        "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
         "half_each_mape": ((52, 8), (60, 10)), "full_size.blend2flux": ((25_696_002, 0), (25_696_002, 0)),
         "full_size.unet": ((7_759_554, 0), (7_759_554, 0)),
         "full_size.blend2mask2flux": ((18_431_300, 0), (18_431_300, 0)),
         "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
-        "networks.blend2flux.mape_central": ((35, 12), (49, 14)),
-        "networks.unet.iou_central": ((0.40, 0.15), (0.48, 0.15)),
-        "networks.fractions.mape_central": ((13, 6), (20, 8)),
-        "networks.fractions.mape_companion": ((18, 7), (21, 8)), "sep.mape_central": ((14.5, 4), (16, 5)),
+        "networks.blend2flux.mape_central": ((40, 12), (49, 14)),
+        "networks.unet.iou_central": ((0.46, 0.15), (0.48, 0.15)),
+        "networks.fractions.mape_central": ((22, 8), (20, 8)),
+        "networks.fractions.mape_companion": ((18, 7), (27, 9)), "sep.mape_central": ((14.5, 4), (16, 5)),
         "sep.mape_companion": ((19, 5), (25, 7)),
     },
     "04_compare_methods": {
@@ -40,19 +40,19 @@ EXPECTED = {
         "scores.SEP Kron, neighbour masked, central.mape_flux": ((15, 4), (16, 5)),
         "scores.SEP Kron, neighbour masked, companion.mape_flux": ((20, 5), (23, 7)),
         "scores.SEP Kron, neighbour masked, companion.scatter": ((0.39, 0.12), None),
-        "everything.fractions.mape_all": ((7.0, 1.5), (9.7, 2)),
-        "everything.blend2flux.mape_all": ((12.1, 2), (19.7, 3)),
-        "everything.blend2mask2flux.mape_all": ((10.1, 2), (11.9, 3)),
+        "everything.fractions.mape_all": ((6.0, 1.5), (7.1, 1.5)),
+        "everything.blend2flux.mape_all": ((10.8, 2), (18.8, 3)),
+        "everything.blend2mask2flux.mape_all": ((11.1, 2), (14.6, 3)),
         "everything.SExtractor.mape_all": ((23.2, 4), (29.7, 6)),
-        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.87, 0.03), (0.85, 0.04)),
-        "iou.unet": ((0.83, 0.03), (0.78, 0.04)), "iou.blend2mask2flux": ((0.07, 0.03), None),
+        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.81, 0.03), (0.82, 0.04)),
+        "iou.unet": ((0.78, 0.03), (0.74, 0.04)), "iou.blend2mask2flux": ((0.71, 0.05), (0.71, 0.05)),
         "published.blend2flux": ((0.1203, 0.0001), (0.1203, 0.0001)),
     },
     "05_trust_the_numbers": {
-        "blends": ((24, 0), (24, 0)), "SEP.off 0.median": ((11.3, 4), (14.5, 5)),
-        "fractions.off 0.median": ((3.5, 3.5), (4.5, 4.5)), "crowd.bias": ((0.17, 0.08), (0.03, 0.05)),
-        "crowd.plain": ((0.43, 0.12), (0.09, 0.05)), "flags.ordinary": ((0.02, 0.11), (0.02, 0.11)),
-        "flags.strange": ((0.8, 0.25), (0.8, 0.25)),
+        "blends": ((24, 0), (24, 0)), "SEP.off 0.median": ((11.3, 4), (17.7, 5)),
+        "fractions.off 0.median": ((2.2, 1.0), (4.5, 1.5)), "crowd.bias": ((0.17, 0.08), (0.03, 0.05)),
+        "crowd.plain": ((0.43, 0.12), (0.09, 0.05)), "flags.ordinary": ((0.0, 0.09), (0.04, 0.09)),
+        "flags.strange": ((1.0, 0.1), (0.96, 0.13)),
     },
 }  # fmt: skip
 BOTH = ("central", "companion")
@@ -174,7 +174,7 @@ def test_laws_of_trust_hold(run):
     assert shown["SEP.level 1.median"] > 1.3 * shown["SEP.level 0.median"]
     assert shown["fractions.third 0.median"] > shown["fractions.third inf.median"]
     assert abs(shown["crowd.bias"]) < shown["crowd.plain"] / 2
-    assert shown["flags.strange"] > shown["flags.ordinary"] + 0.4
+    assert shown["flags.strange"] > shown["flags.ordinary"] + 0.7
 
 
 def test_scoreboard_shows_both_worlds_with_errors(run):

@@ -37,9 +37,11 @@ SHARPER = {"sharper": 1.4}
 SHIPPED_PLAN = replace(
     training.plan_of("fractions"), blends=4096, valid=1024, epochs=180, batch=32, close=0.4, usual=0.7
 )
-UNET_PLAN = replace(training.plan_of("unet"), blends=4096, valid=512, epochs=20, rate=1.5e-3, schedule="cosine")
+UNET_PLAN = replace(
+    training.plan_of("unet"), blends=4096, valid=512, epochs=20, rate=1.5e-3, schedule="cosine", usual=0.6
+)
 FLUX_PLAN = replace(
-    training.plan_of("blend2mask2flux"), blends=4096, valid=512, epochs=16, rate=2e-4, schedule="cosine"
+    training.plan_of("blend2mask2flux"), blends=4096, valid=512, epochs=16, rate=2e-4, schedule="cosine", usual=0.6
 )
 MUON_PLAN = replace(training.plan_of("blend2flux"), rate=3e-3, schedule="cosine", optimizer="muon")
 
