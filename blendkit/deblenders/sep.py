@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..data.check import require
-from ..data.photometry import FLUX_KINDS, detect, map_stamps
+from ..data.photometry import detect, map_stamps
 from . import base
 
 SMALL_BATCH = 500  # stamps that one process measures before the others would have started
@@ -40,8 +40,7 @@ class SEP:
     members: int = 2
 
     def __post_init__(self):
-        known = ", ".join(FLUX_KINDS)
-        require(self.flux in FLUX_KINDS, f"flux = {self.flux!r} was asked for, expected one of {known}.")
+        require(self.flux in LABELS, f"flux = {self.flux!r} was asked for, expected one of {', '.join(LABELS)}.")
 
     def __call__(self, images: np.ndarray) -> Table:
         """Measure blends, (n, ny, nx) in e-/s.
@@ -55,7 +54,7 @@ class SEP:
 
 def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | None = None) -> dict[str, Table]:
     """The three fluxes that SEP offers, from one run: what `SEP` gives with each kind of flux, by label."""
-    tables = _tables(images, truth, FLUX_KINDS, False, n_jobs, 2)
+    tables = _tables(images, truth, LABELS, False, n_jobs, 2)
     return {LABELS[kind]: table for kind, table in tables.items()}
 
 
