@@ -97,10 +97,8 @@ class Sample:
     @cached_property
     def reach(self) -> np.ndarray:
         """How far each galaxy's segment reaches from the centre pixel along either axis, pixels, shape (n,)."""
-        own, (y, x) = self.own_masks(), self.centre
-        rows = np.where(own.any(axis=2), np.abs(np.arange(own.shape[1]) - y), 0).max(axis=1)
-        columns = np.where(own.any(axis=1), np.abs(np.arange(own.shape[2]) - x), 0).max(axis=1)
-        return np.maximum(rows, columns)
+        far = np.abs(np.indices(self.images.shape[1:]) - np.reshape(self.centre, (2, 1, 1))).max(axis=0)
+        return (self.own_masks() * far.astype(np.int32)).max(axis=(1, 2))
 
     @property
     def centre(self) -> tuple[int, int]:
