@@ -150,10 +150,7 @@ def true_fluxes(sample: Sample) -> np.ndarray:
 
 
 def sky_rows(ids: np.ndarray, size: int) -> np.ndarray:
-    """Which stamps of a sky bank of this size fill what each galaxy leaves empty; ids and result (n, k).
-
-    They follow from the ids alone: a blend has the same sky in every slice, a galaxy that is dragged about keeps it.
-    """
+    """Rows of a sky bank that fill what each galaxy leaves empty, (n, k): by ids alone, the same wherever it lies."""
     ids = np.asarray(ids, np.int64)
     mixed = (((ids & 0xFFFFFFFF) * 0x9E3779B1) & 0xFFFFFFFF) >> 16  # regular ids must not share their sky
     places = np.arange(ids.shape[1])

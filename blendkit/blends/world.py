@@ -14,17 +14,9 @@ over white noise, pixels) and an extra blur (FWHM, pixels)."""
 def observe(
     light: np.ndarray, *, sigma=NOISE, correlation: float = CORRELATION, blur: float = 0.0, level=0.0, seed: int = 0
 ) -> np.ndarray:
-    """Light under a sky of your choice: blurred, with noise and a sky level, (n, ny, nx) float32.
+    """Light (n, ny, nx), or of galaxies apart (n, ny, nx, k), under a sky of your choice, (n, ny, nx) float32.
 
-    Parameters
-    ----------
-    light : array, shape (n, ny, nx) or (n, ny, nx, k), e-/s
-        Blends without noise, or the galaxies of each apart.
-    sigma, level : float or array of shape (n,), e-/s
-        Noise per pixel, and what is added to all of them.
-    correlation, blur : float, pixels
-        Width (sigma) of the Gaussian that correlates the noise, 0 for white noise; FWHM of one that blurs the light.
-    seed : int
+    The sky is in the units of `RANGES`; `sigma` and `level` may be (n,), one for each blend.
     """
     light = np.asarray(light, float)
     light = light.sum(axis=-1) if light.ndim == 4 else light
@@ -36,10 +28,7 @@ def observe(
 
 
 def draw_worlds(rng: np.random.Generator, n: int, usual: float) -> np.ndarray:
-    """Sigma, correlation, blur and level of `n` skies, (n, 4) float32, in `RANGES`; a share is a survey's like CANDELS.
-
-    Noise is uniform in the logarithm, and half of the other skies are not blurred.
-    """
+    """Sigma, correlation, blur and level of `n` skies in `RANGES`, (n, 4) float32; a share `usual` is like CANDELS."""
     low, high = np.array(list(RANGES.values())).T
     worlds = rng.uniform(low, high, (n, 4))
     worlds[:, 0] = low[0] * (high[0] / low[0]) ** rng.random(n)

@@ -19,21 +19,16 @@ KRON_FACTOR, KRON_MIN_RADIUS = 2.5, 3.5  # Kron radii, and the smallest aperture
 
 @dataclass(eq=False)
 class Detections:
-    """What SEP found on one stamp, k objects in the order of the segmentation map's labels.
-
-    The fluxes (k,) in e-/s are the light inside the object's own segment (`isophotal`, what the paper's code uses),
-    inside the Kron ellipse whoever it belongs to (`kron`), and inside it with the other objects' segments blanked
-    (`kron_masked`, FLUX_AUTO).
-    """
+    """What SEP found on one stamp, k objects in the order of the segmentation map's labels; fluxes in e-/s."""
 
     x: np.ndarray  # barycentre, pixels, (k,)
     y: np.ndarray
     a: np.ndarray  # semi-axes, pixels
     b: np.ndarray
     theta: np.ndarray  # radians from the x axis
-    isophotal: np.ndarray
-    kron: np.ndarray
-    kron_masked: np.ndarray
+    isophotal: np.ndarray  # light inside the object's own segment, what the paper's code uses
+    kron: np.ndarray  # inside the Kron ellipse, whoever it belongs to
+    kron_masked: np.ndarray  # inside it with the other objects' segments blanked: FLUX_AUTO
     segmap: np.ndarray  # int32, (ny, nx)
 
     def __len__(self) -> int:

@@ -22,11 +22,7 @@ def sky_noise(rng: np.random.Generator, shape, sigma=NOISE, correlation: float =
 
 
 def empty_pixels(segmap: np.ndarray, margin: int = 8) -> np.ndarray:
-    """Pixels of a stamp that belong to no object and lie well away from all of them, bool, shape (ny, nx).
-
-    `margin` is the distance in pixels that is kept from every object; it shrinks by halves on a crowded stamp until a
-    twentieth of the stamp is empty.
-    """
+    """Pixels more than `margin` from every object, bool (ny, nx); the margin is halved until a twentieth is empty."""
     if not segmap.any():
         return np.ones(segmap.shape, bool)
     distance = ndimage.distance_transform_edt(segmap == 0)
@@ -95,11 +91,7 @@ def _bend(step, rim, width):
 
 
 def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = BANK_SIZE) -> np.ndarray:
-    """Stamps of pure sky, made from the emptiest stamps of a sample: float32, shape (size, ny, nx), e-/s.
-
-    Shifting or turning a stamp leaves part of the frame empty; that part is filled from this bank, which belongs to the
-    sample, so that NumPy, the training device and the browser fill it alike.
-    """
+    """Stamps of pure sky, (size, ny, nx), from the emptiest ones of a sample: they fill what shifts and turns leave."""
     covered = np.count_nonzero(segmaps, axis=(1, 2))
     sky = []
     for donor in np.argsort(covered, kind="stable")[: 4 * size]:
