@@ -212,10 +212,8 @@ def _release_catalog(catalog: Table) -> Table:
         if name not in table.colnames:
             table[name] = np.full(len(table), default)
     table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
-    for name, on_disk in ON_DISK.items():
-        if on_disk in table.colnames:
-            table.remove_column(on_disk)
-        table.rename_column(name, on_disk)
+    table.remove_columns([name for name in ON_DISK.values() if name in table.colnames])
+    table.rename_columns([*ON_DISK], [*ON_DISK.values()])
     for name in table.colnames:
         table[name].info.format = None  # every digit
     return table[[*RELEASE_COLUMNS, *(c for c in table.colnames if c not in RELEASE_COLUMNS)]]
