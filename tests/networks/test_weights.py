@@ -180,13 +180,12 @@ class TestSeen:
 
 
 def test_cards_are_readable():
-    text = bk.weights.readable(weights.shipped()["fractions"] | {"profile": "paper"})
-    for said in (
-        "fractions: fractions(width=48", "863,327 parameters", "seeds 900001 to 900024", "41,885 galaxies",
-        "profile paper, seed 42, epochs 110, 28.5 minutes, on NVIDIA H100", "real central: mape 5.9 ± 0.33, median",
-        "limits: Two galaxies", "versions: blendkit 0.1.0, keras 3.15", "made by: python -m",
-    ):  # fmt: skip
-        assert said in text, said
-    assert text.count("\n") == 6
+    card = {"architecture": "unet", "arguments": {"filters": 2}, "parameters": 1234567, "seeds": [9, 7, 8, 12],
+            "n_galaxies": 4321, "seconds": 1710, "accuracy": {"real": {"mape": 5.9, "mape_err": 0.33}}}  # fmt: skip
+    assert weights.readable(card).splitlines() == [
+        "a network: unet(filters=2), 1,234,567 parameters",
+        "  data: all galaxies of the simulation seeds 7 to 9, 12; 4,321 galaxies in all",
+        "  recipe: 28.5 minutes",
+        "  accuracy: real: mape 5.9 ± 0.33",
+    ]
     assert "without a card" in weights.readable({})
-    assert weights.readable(CARD).startswith("a network: blend2flux(")
