@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from .check import require
 
+# thresholds in the stamp's own background noise, pixels, contrast and levels
 COLD = {"thresh": 5.0, "minarea": 10, "deblend_cont": 0.01, "deblend_nthresh": 64}
 HOT = {"thresh": 4.0, "minarea": 6, "deblend_cont": 0.0001, "deblend_nthresh": 64}
 
@@ -36,11 +37,7 @@ class Detections:
 
 
 def detect(image: np.ndarray) -> Detections:
-    """The paper's two-pass SExtractor run on one stamp (section 3.3, Table 3).
-
-    Cold settings first (threshold 5, at least 10 pixels, contrast 0.01, 64 levels); where they find fewer than two
-    objects, hot ones (4, 6, 0.0001, 64). Thresholds count in the stamp's own background noise.
-    """
+    """The paper's SExtractor run on one stamp, cold, and hot where that finds fewer than two (section 3.3, Table 3)."""
     require(np.isfinite(image).all(), "the stamp has NaN or infinite pixels, expected e-/s: replace them first.")
     image = np.require(image, np.float32, "CW")
     background = sep.Background(image)
