@@ -90,6 +90,15 @@ def twenty(accepted):
     return blends, {"fluxes": fluxes, "exact": Table(exact)}
 
 
+def only_row(table, **where):
+    (row,) = [row for row in table if all(row[name] == value for name, value in where.items())]
+    return row
+
+
+def same_weights(one, other):
+    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
 def gaussian_light(shape, y, x, flux, sigma):
     """Light of a round Gaussian at row `y`, column `x`, float64, shape `shape`."""
     row, column = np.indices(shape)

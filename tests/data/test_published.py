@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from conftest import only_row
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import binned_statistic
 
@@ -36,11 +37,6 @@ def own_file(tmp_path):
 def raw(published_csv):
     """The file as numpy reads it, for calculations that use nothing of blendkit."""
     return np.genfromtxt(published_csv, delimiter=",", names=True, dtype=None, encoding="utf-8")
-
-
-def row_of(table, **where):
-    (row,) = [row for row in table if all(row[name] == value for name, value in where.items())]
-    return row
 
 
 class TestPublishedNumbers:
@@ -78,11 +74,11 @@ class TestPublishedNumbers:
     def test_scores(self, published, method, member, n, bias, scatter, outliers, mape, n_all, mape_flux):
         """Figure 5, and the flux errors over all blends."""
         blends, predictions = published[0], {method: published[1][method]}
-        got = row_of(figure_5(blends, predictions, n_bootstrap=2), member=member)
+        got = only_row(figure_5(blends, predictions, n_bootstrap=2), member=member)
         assert (got["n"], got["failed"]) == (n, 0)
         assert (f"{got['bias']:.3f}", f"{got['scatter']:.3f}", f"{got['mape_mag']:.2f}") == (bias, scatter, mape)
         assert f"{100 * got['outliers']:.{len(outliers.partition('.')[2])}f}" == outliers
-        got = row_of(scores(blends, predictions, n_bootstrap=2), member=member, case="all")
+        got = only_row(scores(blends, predictions, n_bootstrap=2), member=member, case="all")
         assert (got["n"], got["failed"]) == (n_all, 4776 - n_all)
         assert mape_flux is None or f"{got['mape_flux']:.2f}" == mape_flux
 
@@ -92,7 +88,7 @@ class TestPublishedNumbers:
 
     def test_resampling_galaxies_doubles_the_error_of_the_published_mape(self, published):
         blends, pred = published[0], published[1]["blend2flux"]
-        got = row_of(scores(blends, {"b2f": pred}, n_bootstrap=500), member="central", case="all")
+        got = only_row(scores(blends, {"b2f": pred}, n_bootstrap=500), member="central", case="all")
         by_row = 100 * np.abs(pred["flux"][:, 0] / blends["flux"][:, 0] - 1).std() / np.sqrt(len(blends))
         assert got["mape_flux_err"] == pytest.approx(0.26, abs=0.02)
         assert by_row == pytest.approx(0.14, abs=0.01)

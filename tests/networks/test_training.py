@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import gaussian_sample
+from conftest import gaussian_sample, same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 
 import blendkit as bk
@@ -59,10 +59,6 @@ def interrupted(name, out, after, **more):
     """A run that is stopped with Ctrl-C once so many epochs are kept."""
     with pytest.raises(KeyboardInterrupt):
         train_here(name, out, Mock(side_effect=[None] * (after - 1) + [KeyboardInterrupt]), **more)
-
-
-def same_weights(one, other):
-    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
 def assert_same_run(one, other):

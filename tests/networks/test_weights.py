@@ -6,6 +6,7 @@ from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
+from conftest import same_weights
 
 import blendkit as bk
 from blendkit.networks import weights
@@ -35,16 +36,12 @@ def simulated(synthetic_clean):
     return bk.split(synthetic_clean, (0.6, 0.4), seed=1)
 
 
-def same(one, other):
-    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
-
-
 class TestRoundTrip:
     @pytest.mark.parametrize("how", ["file", "string", "folder", "name"])
     def test_what_is_saved_comes_back(self, network, saved, how):
         source = {"file": saved, "string": str(saved), "folder": saved.parent, "name": "small"}[how]
         loaded, card = bk.weights.load(source)
-        assert same(loaded, network)
+        assert same_weights(loaded, network)
         expected = {"name": "small", "architecture": "blend2flux", "parameters": network.count_params()}
         assert card.items() >= expected.items()
         assert bk.weights.card_of(loaded) == card
@@ -56,7 +53,7 @@ class TestRoundTrip:
         network.save(tmp_path / "whole.keras")
         loaded, card = bk.weights.load(tmp_path / "whole.keras")
         assert card == {}
-        assert same(loaded, network)
+        assert same_weights(loaded, network)
 
     def test_a_folder_as_training_leaves_it(self, network, saved):
         """Checkpoints, histories and half-written files beside the one card do not matter."""
