@@ -115,8 +115,8 @@ def test_who_sees_what(small, monkeypatch):
     monkeypatch.setattr(training, "train", train)
     for step in (teaching.train_tutorial, teaching.train_shipped):
         step(small)
-    assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "blend2flux-muon", "fractions", "unet-shipped",
-                          "blend2mask2flux-shipped", "fractions-shipped"]  # fmt: skip
+    assert list(runs) == ["unet", "blend2mask2flux", "blend2flux", "blend2flux-muon", "fractions", "fractions-shipped",
+                          "unet-shipped", "blend2mask2flux-shipped"]  # fmt: skip
     assert not any(train & valid for train, valid, _, _ in runs.values())
     seeds = {run: {(i - 1) // 100_000 for i in train | valid} for run, (train, valid, _, _) in runs.items()}
     assert seeds["unet"] == {TRAIN_SEEDS[0]} == set(teaching.seeds_of(small, "unet"))
