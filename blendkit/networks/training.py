@@ -94,9 +94,9 @@ PLANS = {  # for tests, for a laptop, and full size for a GPU
     },
     "tutorial": {
         "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
-        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 28, usual=1.0),
+        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 48, usual=1.0),
         "blend2mask2flux": Plan(
-            {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4, usual=1.0
+            {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 24, rate=3e-4, usual=1.0
         ),
         "fractions": Plan({"width": 48}, 4096, 512, 16, 16, 6e-3, "cosine", "muon", xla=True, close=0.2, usual=1.0),
     },
