@@ -185,7 +185,7 @@ class TestFractions:
             out = run(network, images)
             pulls = np.abs(out["fluxes"] - fluxes) / out["errors"]
             np.testing.assert_allclose(np.quantile(pulls, 0.683, axis=0), 1, rtol=1e-2)
-            assert np.mean(out["out_of_domain"] > 0) == pytest.approx(0.02, abs=0.01)
+            assert np.mean(out["out_of_domain"] > 0) == pytest.approx(0.005, abs=0.005)
         np.testing.assert_array_equal(out["fluxes"], before)
 
 

@@ -275,7 +275,8 @@ class TestRecipes:
         rows, worlds = pretended.trained[0]["rows"], pretended.trained[0]["worlds"]
         assert len(np.unique(worlds[:, 0])) == 800
         off = np.abs(rows[:, 0, 1:3]).max(axis=1)
-        assert (off.max(), np.mean(off > 0)) == (2, pytest.approx(0.2, abs=0.06))
+        assert off.max() == 2
+        assert 0.03 < np.mean(off > 0) < 0.25  # not where a close companion would then be nearer to the centre
         at = np.where(rows[..., 0] < 0, np.inf, np.hypot(rows[..., 1], rows[..., 2]))
         assert (at.argmin(axis=1) == 0).all()
         members = (rows[..., 0] >= 0).sum(axis=1)
