@@ -68,11 +68,8 @@ def _sample(sample, folder):
     """Whether a sample can be had, and a few words on it."""
     if str(sample) == "synthetic":
         return True, "synthetic (simulated on first use)"
-    candels = str(sample) == "candels"
-    path = folder / "candels" if candels else Path(sample)
-    lacking = ", ".join(missing(path))
-    if candels:
-        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(lacking)
-    if lacking:
-        return False, f"the sample folder '{path}' lacks {lacking}: correct SAMPLE, or use 'synthetic'."
-    return True, f"folder {path.name}"
+    if str(sample) == "candels":
+        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing(folder / "candels"))
+    if lacking := ", ".join(missing(Path(sample))):
+        return False, f"the sample folder '{Path(sample)}' lacks {lacking}: correct SAMPLE, or use 'synthetic'."
+    return True, f"folder {Path(sample).name}"

@@ -79,6 +79,26 @@ def accepted():
     return bk.clean(sample, n_jobs=1, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"))
 
 
+@session
+def twenty(accepted):
+    """Blends, and predictions of two methods: fluxes, of which two companions are missing; masks and images as well."""
+    blends = bk.draw_blends(accepted, 20, seed=3)
+    fluxes = Table({"flux": blends["flux"] * np.random.default_rng(0).lognormal(0, 0.2, (20, 2))})
+    fluxes["flux"][[4, 6], 1] = np.nan, 0
+    exact = {"flux": blends["flux"], "masks": bk.render(accepted, blends)[1]}
+    exact["images"] = bk.render_parts(accepted, blends)
+    return blends, {"fluxes": fluxes, "exact": Table(exact)}
+
+
+def only_row(table, **where):
+    (row,) = [row for row in table if all(row[name] == value for name, value in where.items())]
+    return row
+
+
+def same_weights(one, other):
+    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
 def gaussian_light(shape, y, x, flux, sigma):
     """Light of a round Gaussian at row `y`, column `x`, float64, shape `shape`."""
     row, column = np.indices(shape)

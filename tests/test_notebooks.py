@@ -27,10 +27,10 @@ EXPECTED = {
         "full_size.unet": ((7_759_554, 0), (7_759_554, 0)),
         "full_size.blend2mask2flux": ((18_431_300, 0), (18_431_300, 0)),
         "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
-        "networks.blend2flux.mape_central": ((35, 12), (49, 14)),
-        "networks.unet.iou_central": ((0.40, 0.15), (0.48, 0.15)),
-        "networks.fractions.mape_central": ((13, 6), (20, 8)),
-        "networks.fractions.mape_companion": ((18, 7), (21, 8)), "sep.mape_central": ((14.5, 4), (16, 5)),
+        "networks.blend2flux.mape_central": ((40, 12), (49, 14)),
+        "networks.unet.iou_central": ((0.46, 0.15), (0.48, 0.15)),
+        "networks.fractions.mape_central": ((22, 8), (20, 8)),
+        "networks.fractions.mape_companion": ((18, 7), (27, 9)), "sep.mape_central": ((14.5, 4), (16, 5)),
         "sep.mape_companion": ((19, 5), (25, 7)),
     },
     "04_compare_methods": {
@@ -40,13 +40,19 @@ EXPECTED = {
         "scores.SEP Kron, neighbour masked, central.mape_flux": ((15, 4), (16, 5)),
         "scores.SEP Kron, neighbour masked, companion.mape_flux": ((20, 5), (23, 7)),
         "scores.SEP Kron, neighbour masked, companion.scatter": ((0.39, 0.12), None),
-        "everything.fractions.mape_all": ((7.0, 1.5), (9.7, 2)),
-        "everything.blend2flux.mape_all": ((12.1, 2), (19.7, 3)),
-        "everything.blend2mask2flux.mape_all": ((10.1, 2), (11.9, 3)),
+        "everything.fractions.mape_all": ((6.0, 1.5), (7.1, 1.5)),
+        "everything.blend2flux.mape_all": ((10.8, 2), (18.8, 3)),
+        "everything.blend2mask2flux.mape_all": ((11.1, 2), (14.6, 3)),
         "everything.SExtractor.mape_all": ((23.2, 4), (29.7, 6)),
-        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.84, 0.03), (0.85, 0.04)),
-        "iou.unet": ((0.83, 0.03), (0.78, 0.04)), "iou.blend2mask2flux": ((0.07, 0.03), None),
+        "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None), "iou.fractions": ((0.81, 0.03), (0.82, 0.04)),
+        "iou.unet": ((0.78, 0.03), (0.74, 0.04)), "iou.blend2mask2flux": ((0.71, 0.05), (0.71, 0.05)),
         "published.blend2flux": ((0.1203, 0.0001), (0.1203, 0.0001)),
+    },
+    "05_trust_the_numbers": {
+        "blends": ((24, 0), (24, 0)), "SEP.off 0.median": ((11.3, 4), (17.7, 5)),
+        "fractions.off 0.median": ((2.2, 1.0), (4.5, 1.5)), "crowd.bias": ((0.17, 0.08), (0.03, 0.05)),
+        "crowd.plain": ((0.43, 0.12), (0.09, 0.05)), "flags.ordinary": ((0.0, 0.09), (0.04, 0.09)),
+        "flags.strange": ((1.0, 0.1), (0.96, 0.13)),
     },
 }  # fmt: skip
 BOTH = ("central", "companion")
@@ -144,12 +150,14 @@ def test_laws_of_comparing_hold(run):
             assert sum(shown[f"scores.{method}, {member}.{name}"] for name in ("n", "failed")) == shown["blends"]
         plain, masked = (shown[f"scores.SEP Kron{how}, {member}.mape_flux"] for how in ("", ", neighbour masked"))
         assert plain > 2 * masked
+        one, two = shown[f"calibration.{member}"]
+        assert 0.5 < one < 0.85 < two <= 1
     ranks = {key.split(".")[1]: shown[key] for key in shown if key.startswith("everything.") and key.endswith(".rank")}
     assert sorted(ranks.values()) == [1, 2, 3, 4]
     assert ranks["fractions"] == 1
     assert shown["everything.fractions.mape_all"] < shown["everything.SExtractor.mape_all"] / 2
-    for method in ranks:  # networks always answer
-        assert (shown[f"everything.{method}.failed"] > 0) == (method == "SExtractor")
+    for method in ranks:  # networks always answer, if in one of hundreds with a companion that is not there
+        assert (shown[f"everything.{method}.failed"] > 0.5) == (method == "SExtractor")
     rivals = [shown[key] for key in shown if key.startswith("ranking.") and key.endswith(".rank")]
     assert sorted(rivals) == [1, 2, 3, 4, 5, 6]
     assert shown["ranking.half a turn.mape_all"] > 2 * shown["ranking.fractions.mape_all"]
@@ -159,12 +167,14 @@ def test_laws_of_comparing_hold(run):
     assert published == ["0.120", "0.111", "0.542"]
 
 
-@pytest.mark.xfail(reason="weights trained in white noise are too bold under the survey's sky", strict=True)
-def test_errors_are_honest(run):
-    """Of the fluxes within one and two of the errors that `fractions` predicts."""
-    shown = numbers(run[1], "04_compare_methods")
-    for one, two in (shown[f"calibration.{member}"] for member in BOTH):
-        assert 0.5 < one < 0.85 < two <= 1
+def test_laws_of_trust_hold(run):
+    shown = numbers(run[1], "05_trust_the_numbers")
+    for where in ("units 0.001", "units 1e+06", "level -1", "level 1"):  # it measures noise and level itself
+        assert shown[f"fractions.{where}.median"] == pytest.approx(shown["fractions.units 1.median"], rel=0.01)
+    assert shown["SEP.level 1.median"] > 1.3 * shown["SEP.level 0.median"]
+    assert shown["fractions.third 0.median"] > shown["fractions.third inf.median"]
+    assert abs(shown["crowd.bias"]) < shown["crowd.plain"] / 2
+    assert shown["flags.strange"] > shown["flags.ordinary"] + 0.7
 
 
 def test_scoreboard_shows_both_worlds_with_errors(run):

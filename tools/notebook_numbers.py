@@ -104,6 +104,20 @@ def numbers_04(ns: SimpleNamespace) -> dict:
     }
 
 
+def numbers_05(ns: SimpleNamespace) -> dict:
+    methods = {}
+    for row in ns.table:
+        shown = {name: row[name] for name in ("median", "within_1", "flagged")}
+        methods.setdefault(str(row["method"]), {})[f"{row['condition']} {row['value']:g}"] = shown
+    return methods | {
+        "galaxies": len(ns.clean),
+        "blends": len(ns.blends),
+        "skies": ns.skies["median"],
+        "crowd": {name: ns.crowd[name][-1] for name in ("galaxies", "bias", "plain")},
+        "flags": {name: flag.mean() for name, flag in ns.flags.items()},
+    }
+
+
 def _columns(table, *names):
     """Some columns of a table with a row for each method."""
     return {row["method"]: {name: row[name] for name in names} for row in table}
@@ -114,5 +128,6 @@ NUMBERS = {
     "02_build_blends": numbers_02,
     "03_train_networks": numbers_03,
     "04_compare_methods": numbers_04,
+    "05_trust_the_numbers": numbers_05,
 }
 """By notebook: a function of its variables that gives the numbers it shows."""

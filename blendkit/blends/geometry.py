@@ -20,17 +20,13 @@ TURN_BACK = np.array(
 
 
 def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx: int):
-    """Slices of the frame that a turned and shifted stamp covers, and its pixels that belong there (a view).
-
-    The stamp's centre pixel ``[ny // 2, nx // 2]`` lands on that of the frame, moved by `dy` and `dx`; a flip therefore
-    moves an even stamp by one pixel. `orient` is 0 to 7; see `blendkit.make_blends`.
-    """
+    """Slices of the frame that a stamp covers, turned about its centre pixel and shifted; its pixels there (a view)."""
     flip_y = flip_x = False
     if orient:
         stamp = stamp.T if (orient >= 4) != orient % 2 else stamp
         flip_y, flip_x = orient % 4 in (1, 2), orient % 4 in (2, 3)
         stamp = stamp[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-    (ny, nx), (height, width) = frame, stamp.shape
+    (ny, nx), (height, width) = frame, stamp.shape  # a flip moves the centre pixel of an even stamp
     y = ny // 2 + dy - ((height - 1) // 2 if flip_y else height // 2)
     x = nx // 2 + dx - ((width - 1) // 2 if flip_x else width // 2)
     top, left = max(y, 0), max(x, 0)

@@ -110,22 +110,20 @@ def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     single = ids.ndim == 1
     ids = np.atleast_2d(ids)
     empty = ids == -1
-    columns = {"id": ids}
+    columns = {"id": _whole(ids)}
     for name, value in {"dx": dx, "dy": dy, "dmag": dmag, "orient": orient}.items():
         value = _per_member(name, value, ids.shape, single)
         columns[name] = np.where(empty, 0, value.astype(float) if name == "dmag" else _whole(value))
-    blends = Table({"id": _whole(ids)} | {name: columns[name] for name in RECIPE[1:]})
+    blends = Table(columns)
     rows = check_recipe(sample, blends)
-    flux = true_fluxes(sample)
     known = {name: np.asarray(sample.catalog[name], float)[rows] for name in ("mag", "r_eff")}
     known["mag"] = known["mag"] + columns["dmag"]
-    known["flux"] = flux[rows] * 10 ** (-0.4 * columns["dmag"])
+    known["flux"] = true_fluxes(sample)[rows] * 10 ** (-0.4 * columns["dmag"])
     known["inside"] = _share_inside(sample, rows, blends)
     for values in known.values():
         values[empty] = np.nan
     apart = np.hypot(*(columns[c] - columns[c][:, :1] for c in ("dx", "dy")))
-    apart[empty] = apart[:, 0] = np.inf
-    apart[empty[:, 0]] = np.inf
+    apart[empty | empty[:, :1]] = apart[:, 0] = np.inf
     nearest = np.arange(len(ids)), apart.argmin(axis=1)
     distance = apart[nearest]
     alone = ~np.isfinite(distance)
@@ -152,10 +150,7 @@ def true_fluxes(sample: Sample) -> np.ndarray:
 
 
 def sky_rows(ids: np.ndarray, size: int) -> np.ndarray:
-    """Which stamps of a sky bank of this size fill what each galaxy leaves empty; ids and result (n, k).
-
-    They follow from the ids alone: a blend has the same sky in every slice, a galaxy that is dragged about keeps it.
-    """
+    """Rows of a sky bank that fill what each galaxy leaves empty, (n, k): by ids alone, the same wherever it lies."""
     ids = np.asarray(ids, np.int64)
     mixed = (((ids & 0xFFFFFFFF) * 0x9E3779B1) & 0xFFFFFFFF) >> 16  # regular ids must not share their sky
     places = np.arange(ids.shape[1])

@@ -14,8 +14,6 @@ from ..data.sample import Sample
 from .geometry import place, place_segment
 from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
 
-ORIGINAL = {"id": "id", "mag": "mag", "rad": "r_eff", "type": "morphology"}  # columns of the paper's tool, and ours
-
 
 def render(
     sample: Sample, blends: Table, *, fill: str = "sky", masks: bool = True
@@ -150,10 +148,11 @@ def _original_catalogue(sample, blends):
     rows = sample.index(np.ravel(blends["id"])).reshape(-1, 2)
     shift = {"shift_x": blends["dy"][:, 1], "shift_y": blends["dx"][:, 1]}
     table = Table({"id": np.arange(len(blends)), "distance": blends["distance"]} | shift)
-    for j, name in enumerate(("g1", "g2")):
-        columns = {key: blends[ours] for key, ours in ORIGINAL.items()} | {"z": z[rows]}
-        for key in ("id", "mag", "rad", "z", "type"):
-            table[f"{name}_{key}"] = columns[key][:, j]
+    columns = {"id": blends["id"], "mag": blends["mag"], "rad": blends["r_eff"], "z": z[rows]}
+    columns["type"] = blends["morphology"]
+    for j, galaxy in enumerate(("g1", "g2")):
+        for key, values in columns.items():
+            table[f"{galaxy}_{key}"] = values[:, j]
     for name in table.colnames:
         if table[name].dtype.kind == "f":
             table[name].info.format = ".6f"

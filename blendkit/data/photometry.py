@@ -11,43 +11,33 @@ from tqdm import tqdm
 
 from .check import require
 
+# thresholds in the stamp's own background noise, pixels, contrast and levels
 COLD = {"thresh": 5.0, "minarea": 10, "deblend_cont": 0.01, "deblend_nthresh": 64}
 HOT = {"thresh": 4.0, "minarea": 6, "deblend_cont": 0.0001, "deblend_nthresh": 64}
 
 KRON_FACTOR, KRON_MIN_RADIUS = 2.5, 3.5  # Kron radii, and the smallest aperture's radius in pixels
-FLUX_KINDS = ("isophotal", "kron", "kron_masked")
 
 
 @dataclass(eq=False)
 class Detections:
-    """What SEP found on one stamp, k objects in the order of the segmentation map's labels.
-
-    The fluxes (k,) in e-/s are the light inside the object's own segment (`isophotal`, what the paper's code uses),
-    inside the Kron ellipse whoever it belongs to (`kron`), and inside it with the other objects' segments blanked
-    (`kron_masked`, FLUX_AUTO). `hot` says whether the deeper pass was needed.
-    """
+    """What SEP found on one stamp, k objects in the order of the segmentation map's labels; fluxes in e-/s."""
 
     x: np.ndarray  # barycentre, pixels, (k,)
     y: np.ndarray
     a: np.ndarray  # semi-axes, pixels
     b: np.ndarray
     theta: np.ndarray  # radians from the x axis
-    isophotal: np.ndarray
-    kron: np.ndarray
-    kron_masked: np.ndarray
+    isophotal: np.ndarray  # light inside the object's own segment, what the paper's code uses
+    kron: np.ndarray  # inside the Kron ellipse, whoever it belongs to
+    kron_masked: np.ndarray  # inside it with the other objects' segments blanked: FLUX_AUTO
     segmap: np.ndarray  # int32, (ny, nx)
-    hot: bool
 
     def __len__(self) -> int:
         return len(self.x)
 
 
 def detect(image: np.ndarray) -> Detections:
-    """The paper's two-pass SExtractor run on one stamp (section 3.3, Table 3).
-
-    Cold settings first (threshold 5, at least 10 pixels, contrast 0.01, 64 levels); where they find fewer than two
-    objects, hot ones (4, 6, 0.0001, 64). Thresholds count in the stamp's own background noise.
-    """
+    """The paper's SExtractor run on one stamp, cold, and hot where that finds fewer than two (section 3.3, Table 3)."""
     require(np.isfinite(image).all(), "the stamp has NaN or infinite pixels, expected e-/s: replace them first.")
     image = np.require(image, np.float32, "CW")
     background = sep.Background(image)
@@ -55,16 +45,13 @@ def detect(image: np.ndarray) -> Detections:
     noisy = background.rms().any() and rms > 0  # SEP gives a global rms of 1 where there is none
     require(noisy, "the stamp has no noise (rms 0), so no threshold can be set: add the sky noise first.")
     objects, segmap = sep.extract(image, err=rms, segmentation_map=True, **COLD)
-    hot = len(objects) < 2
-    if hot:
+    if len(objects) < 2:
         objects, segmap = sep.extract(image, err=rms, segmentation_map=True, **HOT)
     kron = np.array([kron_flux(image, o) for o in objects])
-    masked = kron
-    if len(objects) != 1:
-        others = ((segmap != 0) & (segmap != label) for label in range(1, len(objects) + 1))
-        masked = np.array([kron_flux(image, *pair) for pair in zip(objects, others, strict=True)])
+    others = ((segmap != 0) & (segmap != label) for label in range(1, len(objects) + 1))
+    masked = np.array([kron_flux(image, *pair) for pair in zip(objects, others, strict=True)])
     shape = (objects[name] for name in ("x", "y", "a", "b", "theta"))
-    return Detections(*shape, objects["flux"].astype(float), kron, masked, segmap, hot)
+    return Detections(*shape, objects["flux"].astype(float), kron, masked, segmap)
 
 
 def kron_flux(image: np.ndarray, shape, others: np.ndarray | None = None) -> float:

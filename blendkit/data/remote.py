@@ -42,11 +42,7 @@ def data_folder() -> Path:
 
 
 def fetch(url: str, known_hash: str, path: Path, cure: str | None = None) -> Path:
-    """Download one file, verify it (its sha256, or ``"md5:..."``), and only then give it its name `path`.
-
-    A file that is there with this checksum is used without network; another one is replaced once the new one has been
-    verified. `cure` is what a `DownloadError` tells the user to do.
-    """
+    """Download a file, unless it is there, and give it its name once its sha256 (or ``"md5:..."``) is verified."""
     with _explained(f"cannot download {url}", cure or f"try again later, or download it by hand to {path}"):
         if path.is_file() and hash_matches(path, known_hash):
             return path
@@ -63,11 +59,7 @@ def fetch(url: str, known_hash: str, path: Path, cure: str | None = None) -> Pat
 
 
 def fetch_candels() -> Path:
-    """The folder with the three files of the paper's CANDELS sample, downloaded on first use.
-
-    Address, checksum and size are those that the Zenodo record itself gives. The folder appears under its name when it
-    is complete, never before; several processes may do this at once.
-    """
+    """The folder with the paper's CANDELS sample, downloaded on first use; it appears whole, or not at all."""
     folder = (data_folder() / "candels").resolve()
     if not missing(folder):
         return folder
@@ -121,12 +113,8 @@ def _archive() -> tuple[str, str, int]:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Write the three files of the sample, and nothing else, into a new folder.
-
-    Only bytes are taken from the archive, neither names nor modes nor links: safe also on a Python whose tarfile has no
-    extraction filters (before 3.11.4).
-    """
-    folder.mkdir()
+    """Write the three files of the sample, and nothing else, into a new folder."""
+    folder.mkdir()  # bytes alone, no names, modes or links: before 3.11.4 tarfile has no filters
     with tarfile.open(archive, "r:gz") as tar:
         for name in CANDELS_FILES:
             found = [m for m in tar.getmembers() if m.isfile() and PurePosixPath(m.name).name == name]

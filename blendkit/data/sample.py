@@ -97,10 +97,8 @@ class Sample:
     @cached_property
     def reach(self) -> np.ndarray:
         """How far each galaxy's segment reaches from the centre pixel along either axis, pixels, shape (n,)."""
-        own, (y, x) = self.own_masks(), self.centre
-        rows = np.where(own.any(axis=2), np.abs(np.arange(own.shape[1]) - y), 0).max(axis=1)
-        columns = np.where(own.any(axis=1), np.abs(np.arange(own.shape[2]) - x), 0).max(axis=1)
-        return np.maximum(rows, columns)
+        far = np.abs(np.indices(self.images.shape[1:]) - np.reshape(self.centre, (2, 1, 1))).max(axis=0)
+        return (self.own_masks() * far.astype(np.int32)).max(axis=(1, 2))
 
     @property
     def centre(self) -> tuple[int, int]:
@@ -214,10 +212,8 @@ def _release_catalog(catalog: Table) -> Table:
         if name not in table.colnames:
             table[name] = np.full(len(table), default)
     table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
-    for name, on_disk in ON_DISK.items():
-        if on_disk in table.colnames:
-            table.remove_column(on_disk)
-        table.rename_column(name, on_disk)
+    table.remove_columns([name for name in ON_DISK.values() if name in table.colnames])
+    table.rename_columns([*ON_DISK], [*ON_DISK.values()])
     for name in table.colnames:
         table[name].info.format = None  # every digit
     return table[[*RELEASE_COLUMNS, *(c for c in table.colnames if c not in RELEASE_COLUMNS)]]

@@ -359,19 +359,10 @@ def simulate(n=2000, seed=0, *, neighbours=True, deeper=0, smaller=1, sharper=1,
     is total (of both galaxies in an undetected close blend), `r_eff` semi-major. Only a simulation knows `truth_bad`
     (one of BAD_KINDS or ""), `truth_flux` (the galaxy's noise-free light, e-/s) and `truth_n_neighbours`.
 
-    Parameters
-    ----------
-    n, seed : int
-        At most 100,000 galaxies of a seed that is not negative.
-    neighbours : bool
-        False leaves the neighbours out and keeps every central galaxy, its noise and its flaws: a perfect cleaning.
-    deeper : float
-        How many magnitudes fainter than the paper's sample, cut at AB 23, the limit is.
-    smaller, sharper : float
-        Radii (not below 1.1 pixels), and widths of WFC3/F160W's PSF, are divided by factors between 1 and these,
-        uniform in the logarithm: other surveys, or HST at shorter wavelengths.
-    noise : {"correlated", "white", "none"}
-        As in drizzled mosaics like CANDELS', uncorrelated, or no sky at all; the galaxies are the same.
+    Without `neighbours` every central galaxy keeps its noise and its flaws: a perfect cleaning. The limit is `deeper`
+    magnitudes fainter than the paper's AB 23; radii (not below 1.1 pixels) and widths of WFC3/F160W's PSF are divided
+    by factors between 1 and `smaller` and `sharper`, uniform in the logarithm: other surveys, or HST at shorter
+    wavelengths. `noise` is as for `load_sample`; the galaxies are the same.
     """
     for what, value, low, high in (("n", n, 1, MAX_GALAXIES), ("seed", seed, 0, MAX_SEED)):
         good = isinstance(value, numbers.Integral) and low <= value <= high

@@ -22,11 +22,7 @@ def sky_noise(rng: np.random.Generator, shape, sigma=NOISE, correlation: float =
 
 
 def empty_pixels(segmap: np.ndarray, margin: int = 8) -> np.ndarray:
-    """Pixels of a stamp that belong to no object and lie well away from all of them, bool, shape (ny, nx).
-
-    `margin` is the distance in pixels that is kept from every object; it shrinks by halves on a crowded stamp until a
-    twentieth of the stamp is empty.
-    """
+    """Pixels more than `margin` from every object, bool (ny, nx); the margin is halved until a twentieth is empty."""
     if not segmap.any():
         return np.ones(segmap.shape, bool)
     distance = ndimage.distance_transform_edt(segmap == 0)
@@ -43,19 +39,14 @@ def flat_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def fill_with_sky(image: np.ndarray, hole: np.ndarray, empty: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of a stamp with the pixels of `hole` replaced by sky from its `empty` pixels.
-
-    The whole hole is laid over the stamp at the best of thirty random places and takes over the empty pixels found
-    there, so that the noise keeps its level and its correlation; what is still missing moves on, and the last pixels
-    are drawn one by one. Each patch is bent within a few pixels of its rim, so that it continues what lies beyond.
-    """
+    """A copy of a stamp with the pixels of `hole` replaced by patches of its `empty` sky, noise correlated as there."""
     require(empty.any(), "the stamp has no empty pixel to take sky from: drop this galaxy or cut a larger stamp.")
     (ny, nx), (y, x) = image.shape, np.nonzero(hole)
     level, noise = np.median(image[empty]), image[empty].std()
     sky, width = np.abs(image - level) < 4 * noise, _correlation(np.where(empty, image - level, 0), empty)
     filled, known = image.copy(), sky & ~hole
     wide, wide_empty, wide_sky = (np.pad(pixels, ((ny, ny), (nx, nx))) for pixels in (image, empty, sky))
-    for _ in range(30):
+    for _ in range(30):  # what is still missing takes over the empty pixels at the best of thirty random places
         if not len(y):
             return filled
         places = rng.integers((1, 1), (2 * ny, 2 * nx), (30, 2)).tolist()
@@ -66,12 +57,12 @@ def fill_with_sky(image: np.ndarray, hole: np.ndarray, empty: np.ndarray, rng: n
         filled[patch] = wide[there][patch]
         near = ndimage.maximum_filter(patch, 5)
         rim = near & known & wide_sky[there]
-        if width and rim.any():
+        if width and rim.any():  # near its rim a patch is bent, so that it continues what lies beyond
             box = ndimage.find_objects(near.astype(int))[0]
             filled[patch] += _bend((filled - wide[there])[rim], rim[box], width)[patch[box]]
         known |= patch
         y, x = np.nonzero(hole & ~known)
-    filled[y, x] = rng.choice(image[empty], len(y))
+    filled[y, x] = rng.choice(image[empty], len(y))  # the last pixels one by one
     return filled
 
 
@@ -95,11 +86,7 @@ def _bend(step, rim, width):
 
 
 def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = BANK_SIZE) -> np.ndarray:
-    """Stamps of pure sky, made from the emptiest stamps of a sample: float32, shape (size, ny, nx), e-/s.
-
-    Shifting or turning a stamp leaves part of the frame empty; that part is filled from this bank, which belongs to the
-    sample, so that NumPy, the training device and the browser fill it alike.
-    """
+    """Stamps of pure sky, (size, ny, nx), from the emptiest ones of a sample: they fill what shifts and turns leave."""
     covered = np.count_nonzero(segmaps, axis=(1, 2))
     sky = []
     for donor in np.argsort(covered, kind="stable")[: 4 * size]:

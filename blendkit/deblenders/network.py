@@ -1,7 +1,5 @@
 """A trained network as a deblender (sections 3.1 and 3.2)."""
 
-from __future__ import annotations
-
 import os
 import threading
 from dataclasses import dataclass
@@ -55,7 +53,7 @@ class Network:
     filled up.
     """
 
-    source: str | os.PathLike | keras.Model
+    source: "str | os.PathLike | keras.Model"
     batch: int = 64
     masks: bool = False
     images: bool = False
@@ -81,23 +79,20 @@ class Network:
         -------
         astropy.table.Table
             `flux` (n, k), e-/s, NaN for a stamp with NaN or infinite pixels; `flux_err` (one sigma) where the network
-            predicts it; `masks` and `images` if asked for. ``meta`` holds the `method`, how positions were `matching`,
-            how many stamps `failed` and, where the network has a card, what it was `trained_on`:
+            predicts it; `out_of_domain`, whether a stamp is unlike all that it was trained on, where it can tell;
+            `masks` and `images` if asked for. ``meta`` holds the `method`, how positions were `matching`, how many
+            stamps `failed` and, where the network has a card, what it was `trained_on`:
             `blendkit.scores` refuses these galaxies.
         """
         images = check_images(images)
         n, shape, expected = len(images), images.shape[1:], self._model.input_shape[1:3]
-        require(
-            all(want in (None, given) for want, given in zip(expected, shape, strict=True)),
-            f"the blends are stamps of shape {shape}, expected {expected}, on which {self.name!r} was trained: cut the "
-            "stamps to this size around the central galaxy, or train a network on yours.",
-        )
+        told = f"the blends are stamps of shape {shape}, expected {expected}, on which {self.name!r} was trained"
+        good = all(want in (None, given) for want, given in zip(expected, shape, strict=True))
+        require(good, f"{told}: cut them to this size around the central galaxy, or train a network on yours.")
         outputs = {key: tensor.shape[1:] for key, tensor in self._model.output.items()}
         size = 1 if n == 1 else self.batch
-        columns = {
-            key: np.empty((n, *(shape if len(tail) == 3 else ()), tail[-1]), PICTURES.get(key, float))
-            for key, tail in outputs.items()
-        }
+        kinds = PICTURES | {"out_of_domain": bool}
+        columns = {key: np.empty((n, *tail), kinds.get(key, float)) for key, tail in outputs.items()}
         block = np.zeros((size, *shape, 1), np.float32)
         for start in tqdm(range(0, n, size), desc=self.name, disable=None if n > size else True, leave=False):
             rows = slice(start, min(start + size, n))
@@ -110,7 +105,7 @@ class Network:
                 answer = self._model.predict_on_batch(block)
             for key, column in columns.items():
                 column[rows] = answer[key][:used]
-                column[rows][bad[:used]] = False if column.dtype == bool else np.nan
+                column[rows][bad[:used]] = key == "out_of_domain" if column.dtype == bool else np.nan
         for key in {"flux", "flux_err"} & set(columns):
             columns[key][~np.isfinite(columns[key])] = np.nan
         table = Table(columns, copy=False)
@@ -129,20 +124,18 @@ class Network:
 
         ops = keras.ops
         inputs = [tuple(tensor.shape) for tensor in getattr(network, "inputs", None) or ()]
-        require(
-            len(inputs) == 1 and len(inputs[0]) == 4 and inputs[0][-1] == 1,
-            f"{self.name!r} takes inputs of shapes {inputs}, expected a single one, (n, ny, nx, 1): give a functional "
-            "model from blends to fluxes or masks, as those of bk.models.",
-        )
+        good = len(inputs) == 1 and len(inputs[0]) == 4 and inputs[0][-1] == 1
+        told = f"{self.name!r} takes inputs of shapes {inputs}, expected a single one, (n, ny, nx, 1)"
+        require(good, f"{told}: give a functional model from blends to fluxes or masks, as those of bk.models.")
         blend = keras.Input(inputs[0][1:], dtype="float32", name="blends")
         given, note = as_dict(network(blend)), None
         lacking = [key for key in PICTURES if getattr(self, key) and key not in given]
-        require(
-            not lacking and {"fluxes", "masks"} & set(given),
-            f"{self.name!r} gives {', '.join(given)}, expected {', '.join(lacking) or 'fluxes or masks'}: leave that "
-            "out, or use a network that gives it, such as 'fractions'.",
-        )
+        told = f"{self.name!r} gives {', '.join(given)}, expected {', '.join(lacking) or 'fluxes or masks'}"
+        good = not lacking and {"fluxes", "masks"} & set(given)
+        require(good, f"{told}: leave that out, or use a network that gives it, such as 'fractions'.")
         wanted = {ours: given[key] for ours, key in (("flux", "fluxes"), ("flux_err", "errors")) if key in given}
+        if "out_of_domain" in given:
+            wanted["out_of_domain"] = given["out_of_domain"] > 0
         if "flux" not in wanted:
             wanted["flux"] = ops.sum(ops.where(given["masks"] > THRESHOLD, blend, 0.0), axis=(1, 2))
             note = INSIDE_MASKS

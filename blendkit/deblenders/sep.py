@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..data.check import require
-from ..data.photometry import FLUX_KINDS, detect, map_stamps
+from ..data.photometry import detect, map_stamps
 from . import base
 
 SMALL_BATCH = 500  # stamps that one process measures before the others would have started
@@ -40,8 +40,7 @@ class SEP:
     members: int = 2
 
     def __post_init__(self):
-        known = ", ".join(FLUX_KINDS)
-        require(self.flux in FLUX_KINDS, f"flux = {self.flux!r} was asked for, expected one of {known}.")
+        require(self.flux in LABELS, f"flux = {self.flux!r} was asked for, expected one of {', '.join(LABELS)}.")
 
     def __call__(self, images: np.ndarray) -> Table:
         """Measure blends, (n, ny, nx) in e-/s.
@@ -50,13 +49,12 @@ class SEP:
         `blendkit.deblenders.CASES`), and `masks` if asked for. ``meta`` tells how positions were `matching` and how
         many stamps `failed`: where SEP does (NaN pixels, no noise, a full buffer), the fluxes are NaN.
         """
-        return _tables(images, self.truth, (self.flux,), self.masks, self.n_jobs, self.members)[self.flux]
+        return _tables(images, self.truth, (self.flux,), self.masks, self.n_jobs, self.members)[LABELS[self.flux]]
 
 
 def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | None = None) -> dict[str, Table]:
     """The three fluxes that SEP offers, from one run: what `SEP` gives with each kind of flux, by label."""
-    tables = _tables(images, truth, FLUX_KINDS, False, n_jobs, 2)
-    return {LABELS[kind]: table for kind, table in tables.items()}
+    return _tables(images, truth, LABELS, False, n_jobs, 2)
 
 
 def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n_jobs=None, desc="SEP") -> Table:
@@ -102,14 +100,14 @@ def _measure_stamp(work):
 
 
 def _tables(images, truth, kinds, masks, n_jobs, members):
-    """A table for each kind of flux."""
+    """A table for each kind of flux, by label."""
     columns, measure = [*kinds, *["masks"] * masks], partial(_fluxes, kinds, masks)
     settings = {"small_batch": SMALL_BATCH, "members": members, "n_jobs": n_jobs}
     all_kinds, tables = measure_stamps(images, truth, columns, measure, **settings), {}
     for kind in kinds:
-        tables[kind] = all_kinds[[kind, "n_detected", "case", *["masks"] * masks]]
-        tables[kind].rename_column(kind, "flux")
-        tables[kind].meta = {"method": LABELS[kind], **all_kinds.meta}
+        table = tables[LABELS[kind]] = all_kinds[[kind, "n_detected", "case", *["masks"] * masks]]
+        table.rename_column(kind, "flux")
+        table.meta = {"method": LABELS[kind], **all_kinds.meta}
     return tables
 
 

@@ -77,8 +77,8 @@ def _autocorrelation(image, where, lag):
     return np.corrcoef(image[:, lag:][pairs], image[:, : where.shape[1] - lag][pairs])[0, 1]
 
 
-def _with_neighbours(sample, clean, n=4):
-    """Ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
+def _with_neighbours(sample, clean):
+    """Four ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
     order = np.argsort(clean.catalog["mag"], kind="stable")[:: -(-len(clean) // 500)]
     ids = np.asarray(clean.catalog["id"])[order]
     before = sample[sample.index(ids)]
@@ -86,7 +86,7 @@ def _with_neighbours(sample, clean, n=4):
     size = np.count_nonzero(holes, axis=(1, 2))
     gap = [distance_transform_edt(~o)[hole].min(initial=FAR) for o, hole in zip(before.own_masks(), holes, strict=True)]
     gap = np.where(size, gap, -1)
-    n = min(n, np.count_nonzero(size) or len(ids))
+    n = min(4, np.count_nonzero(size) or len(ids))
     best = np.lexsort((-size, -gap))[: max(n, np.count_nonzero(gap == FAR) // 2)]
     return ids[np.sort(best)[np.linspace(0, len(best) - 1, n).astype(int)]]
 

@@ -112,10 +112,7 @@ class Stamp:
 
 
 def stamp_grid(sample: Sample, rows, title: str, *, heads=(), labels=(), window=None, legend=(), caption="") -> Figure:
-    """A figure of `Stamp`s in rows and columns, all on one stretch, with a scale bar in the first.
-
-    `heads` stand above the columns, `labels` beside the rows; rows after the first may be shorter.
-    """
+    """Rows of `Stamp`s, the first the longest, on one stretch; `heads` above the columns, `labels` beside the rows."""
     texts = [heads or [""], *([getattr(stamp, at) for stamp in row] for row in rows for at in ("title", "below"))]
     noise, columns = sky_noise(sample), len(rows[0])
     lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts)

@@ -5,6 +5,7 @@ from importlib import import_module
 _NAMES = {
     "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of truth_check",
     "learning": "leak_experiment network_sizes sizes_table2 small_lessons",
+    "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
@@ -14,7 +15,7 @@ __all__ = [*_HOME]
 def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOME[name] == "learning":
+    if _HOME[name] in ("learning", "trust"):
         import_module("blendkit.networks.backend").load_keras()
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 

@@ -90,7 +90,7 @@ def sizes_table2(
 
 def _small(profile: str, blends: int, epochs: int) -> Plan:
     """The plan of a blend2flux so small that it learns in a minute."""
-    changes = {"arguments": {"filters": 16}, "valid": 64, "batch": 8, "rate": 3e-3, "schedule": "cosine"}
+    changes = {"arguments": {"filters": 16}, "valid": 64, "batch": 8, "rate": 3e-3, "schedule": "cosine", "usual": 1.0}
     return replace(plan_of("blend2flux", profile), blends=blends, epochs=epochs, **changes)
 
 

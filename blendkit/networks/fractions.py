@@ -4,8 +4,6 @@ A galaxy turned by 180 degrees about its centre looks nearly the same; the rest 
 network sees the blend turned about both centres, and learns where that rule of thumb fails.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -14,14 +12,17 @@ import numpy as np
 from astropy.table import Table
 from keras import layers, ops
 
-from ..blends.layer import BlendLayer
+from ..blends.world import RANGES
+from ..data.sky import NOISE as SKY
 from .paper import check
+from .sky import USUAL, Sky, measure_sky, serial, smoothed
+from .world import CROWD, strange_stamps
 
 UNTOLD = -10_000  # a position that says: find it yourself
 PATCH = 8  # pixels on a side: the convolutions work on a grid of patches
 FINE = 2  # the same in the inner half of the stamp, where the blends lie that are hard to separate
-SKY = 0.006  # e-/s per pixel, the noise that the brightness scale and the targets are set by
-serial = keras.saving.register_keras_serializable("blendkit")
+FAINT = 40 * SKY  # errors of fluxes are absolute well below, relative well above; the noise is `USUAL` in these units
+NEAR = 3  # pixels from the centre of the stamp, within which the central galaxy is looked for
 
 
 @serial
@@ -57,6 +58,14 @@ def peak(heat):
     return ops.stack([patch // gx * PATCH + pixel // PATCH, patch % gx * PATCH + pixel % PATCH], axis=-1)
 
 
+def places(heat):
+    """Row and column of both galaxies, each (n, 2) int32, from the two maps of heat in patches."""
+    gy, gx = heat.shape[1:3]
+    y, x = (abs(np.arange(n * PATCH) - n * PATCH // 2) <= NEAR for n in (gy, gx))
+    near = (y[:, None] & x).reshape(gy, PATCH, gx, PATCH).swapaxes(1, 2).reshape(1, gy, gx, PATCH**2)
+    return peak(heat[..., 0] + np.where(near, 0, -1e4).astype(np.float32)), peak(heat[..., 1])
+
+
 def compass(position, shape):
     """How far each patch is from a pixel, (n, 2) int32, and in which direction: (n, gy, gx, 4)."""
     y, x = (np.arange(PATCH // 2, n, PATCH, dtype=np.int32)[None] for n in shape)
@@ -86,9 +95,10 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     """The network that divides every pixel's light between the two galaxies and the sky.
 
     From blends (n, ny, nx, 1) to a dict: `fluxes` and `errors` (n, 2), `masks` and `images` (n, ny, nx, 2). The layer
-    "locate" finds the companion in the blend and in the blend turned about the centre; "separate" sees the blend turned
-    about the companion as well and gives each pixel three shares (central, companion, sky). The images are share x
-    blend; a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky.
+    "locate" finds both galaxies in the blend and in the blend turned about the centre; "separate" sees the blend turned
+    about them and gives each pixel three shares (central, companion, sky). The images are share x (blend - sky level);
+    a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where `out_of_domain`
+    is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by a quarter.
 
     Parameters
     ----------
@@ -99,22 +109,28 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     """
     check(shape, 32, width=width)
     image = keras.Input((*shape, 1), name="image")
-    blend = layers.Reshape(shape)(image)
-    x, xc, smooth, middle = _look(blend, shape)
+    blend, unit = Sky(name="sky")(image)
+    blend = blend[..., 0]
+    x, xc, smooth, rough, _ = _look(blend, shape)
     heat, features = _locator(width, shape)([x, xc])
-    out = _separator(width, shape)([blend, x, xc, smooth, middle, peak(heat), features])
-    scale = ErrorScale(name="error_scale", trainable=False, dtype="float32")
-    outputs = {"fluxes": out["fluxes"], "errors": scale(out["fluxes"] * ops.exp(out["log_errors"]))}
-    outputs |= {"images": to_pixels(_shares(out["shares"])) * image, "masks": ops.sigmoid(to_pixels(out["masks"]))}
-    return keras.Model(image, outputs, name="fractions")
+    out = _separator(width, shape)([blend, x, smooth, rough, *places(heat), features])
+    errors = ops.sqrt(out["fluxes"] ** 2 + FAINT**2) * ops.exp(out["log_errors"])
+    errors = ErrorScale(name="error_scale", trainable=False, dtype="float32")(errors)
+    odd, noise = _watch(shape)([x, rough]), unit * USUAL
+    beyond = (noise < RANGES["sigma"][0] / 1.25) | (noise > RANGES["sigma"][1] * 1.25)
+    outputs = {"fluxes": unit[:, None] * out["fluxes"], "errors": unit[:, None] * errors}
+    outputs["out_of_domain"] = ops.where(beyond, 1.0, odd)
+    outputs["images"] = to_pixels(_shares(out["shares"])) * (blend * unit[:, None, None])[..., None]
+    return keras.Model(image, outputs | {"masks": ops.sigmoid(to_pixels(out["masks"]))}, name="fractions")
 
 
 def _look(blend, shape):
-    """The blend on a scale that shows faint and bright, the same turned about the centre, and the centre."""
-    smooth = ops.average_pool(blend[..., None], 5, strides=1, padding="same", data_format="channels_last")
+    """The blend so that faint and bright show, turned about the centre, smoothed, its noise's roughness; the centre."""
+    smooth = smoothed(blend[..., None])
     x = ops.arcsinh(blend / (2 * SKY))
     middle = ops.zeros_like(ops.cast(blend[:, 0, :2], "int32")) + ops.array([n // 2 for n in shape], "int32")
-    return x, TurnAbout()(x, middle), smooth, middle
+    rough = ops.log(measure_sky(smooth[:, ::2, ::2, 0], full=False)[1] / USUAL + 0.01) + 1
+    return x, TurnAbout()(x, middle), smooth, rough, middle
 
 
 def _locator(width, shape):
@@ -122,40 +138,55 @@ def _locator(width, shape):
     pictures = ops.stack([x, xc, ops.relu(x - xc)], axis=-1)
     maps, (near, skips) = to_patches(pictures), _near(pictures, width)
     features = _trunk(maps, [near], width)
-    heat = _per_pixel(features, _back(features, skips), maps, 1)[..., 0]
+    heat = _per_pixel(features, _back(features, skips), maps, 2)
     return keras.Model([x, xc], [heat, features], name="locate")
 
 
 def _separator(width, shape):
-    blend, x, xc = (keras.Input(shape, name=name) for name in ("blend", "light", "turned"))
-    smooth = keras.Input((*shape, 1), name="smooth")
-    middle, position = (keras.Input((2,), dtype="int32", name=name) for name in ("middle", "position"))
+    blend, x = (keras.Input(shape, name=name) for name in ("blend", "light"))
+    smooth, noise = keras.Input((*shape, 1), name="smooth"), keras.Input((), name="rough")
+    centre, position = (keras.Input((2,), dtype="int32", name=name) for name in ("centre", "position"))
     clues = keras.Input((shape[0] // PATCH, shape[1] // PATCH, width), name="clues")
-    xk = TurnAbout()(x, position)
+    xc, xk = TurnAbout()(x, centre), TurnAbout()(x, position)
     around = ops.arcsinh(smooth[..., 0] / (0.5 * SKY))
     pictures = ops.stack([x, xc, xk, ops.relu(x - xc), ops.relu(x - xk), around, blend, smooth[..., 0]], axis=-1)
     near, skips = _near(pictures[..., :6], width)
     maps = to_patches(pictures)
     maps, light, faint = maps[..., :6], maps[..., 6:7], maps[..., 7:]
-    features = _trunk(maps, [near, clues, compass(middle, shape), compass(position, shape)], width)
+    features = _trunk(maps, [near, clues, compass(centre, shape), compass(position, shape)], width)
     fine = _back(features, skips)
     logits = _per_pixel(features, fine, maps, 2)
     shares = _shares(logits)
     seen = ops.arcsinh(ops.stop_gradient(shares) * faint / (0.5 * SKY))
     masks = _per_pixel(features, fine, ops.concatenate([maps[..., 5:], seen], axis=-1), 2)
     light = ops.sum(shares * light, axis=3)  # of each galaxy, in each patch
-    raw = ops.maximum(ops.sum(light, axis=(1, 2)), 0.1)
+    raw = ops.sum(light, axis=(1, 2))
     light = ops.relu(light) / (ops.sum(ops.relu(light), axis=(1, 2), keepdims=True) + 1e-6)
     pooled = ops.einsum("nyxg,nyxf->ngf", light, features)
-    logs = ops.log(raw)[..., None] - 4
-    galaxy = ops.concatenate([pooled, ops.flip(pooled, axis=1), logs, ops.flip(logs, axis=1)], axis=-1)
+    logs = ops.log(ops.relu(raw) + FAINT)[..., None] - 4
+    rough = ops.repeat(noise[:, None, None], 2, axis=1)
+    galaxy = [pooled, ops.flip(pooled, axis=1), logs, ops.flip(logs, axis=1), rough]
+    galaxy = ops.concatenate(galaxy, axis=-1)
     hidden = layers.Dense(2 * width, activation="relu")(layers.Flatten()(galaxy))
     correction = 0.3 * ops.tanh(layers.Dense(2, kernel_initializer="zeros")(hidden))
     hidden = layers.Dense(2 * width, activation="relu")(ops.stop_gradient(layers.Flatten()(galaxy)))
+    hidden = layers.Dense(width, activation="relu")(hidden)
     log_errors = layers.Dense(2, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(-2.5))(hidden)
     outputs = {"fluxes": raw * ops.exp(correction), "log_errors": ops.clip(log_errors, -5, 1)}
     outputs |= {"shares": logits, "masks": masks}
-    return keras.Model([blend, x, xc, smooth, middle, position, clues], outputs, name="separate")
+    return keras.Model([blend, x, smooth, noise, centre, position, clues], outputs, name="separate")
+
+
+def _watch(shape):
+    """A small network that says how strange a stamp looks from afar, in cells of 4 x 4 pixels."""
+    light, rough = keras.Input(shape, name="light"), keras.Input((), name="rough")
+    cells = to_patches(light[..., None], 4)[..., 0]
+    view = ops.stack([of(cells, axis=-1) for of in (ops.mean, ops.max, ops.min, ops.std)], axis=-1)
+    for filters in (16, 32, 48):
+        view = layers.MaxPooling2D()(_convs(view, filters))
+    seen = [layers.GlobalMaxPooling2D()(view), layers.GlobalAveragePooling2D()(view), rough[:, None]]
+    hidden = layers.Dense(48, activation="relu")(ops.concatenate(seen, axis=-1))
+    return keras.Model([light, rough], layers.Dense(1, name="alarm", dtype="float32")(hidden)[:, 0], name="watch")
 
 
 def _per_pixel(features, fine, maps, n):
@@ -225,43 +256,52 @@ def _trunk(maps, clues, width):
 
 
 def hints(blends: Table, rng: np.random.Generator) -> np.ndarray:
-    """Where to look for the companion in training, (n, 2) int32: nearly the true `dy`, `dx` in half of the blends."""
-    n, at = len(blends), np.stack([blends["dy"][:, 1], blends["dx"][:, 1]], axis=1)
-    at = at + np.rint(rng.normal(0, rng.choice([0.4, 1.5], (n, 1)), (n, 2))).astype(int)
-    return np.where(rng.random((n, 1)) < 0.5, at, UNTOLD).astype(np.int32)
+    """Where to look for both galaxies, (n, 2, 2) int32: nearly the true `dy`, `dx` for half of the blends."""
+    n, at = len(blends), np.stack([blends["dy"][:, :2], blends["dx"][:, :2]], axis=2)
+    jitter = rng.choice([0.4, 1.5], (n, 1, 1)) * np.array([[0.5], [1.0]])
+    at = at + np.rint(rng.normal(0, 1, at.shape) * jitter).astype(int)
+    return np.where(rng.random((n, 1, 1)) < 0.5, at, UNTOLD).astype(np.int32)
 
 
 def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> dict[str, Any]:
     """What `fractions` is trained on, of `blend` (see `blendkit.networks.training.Blender`); tensors of shape (n,).
 
-    `loss` is the sum of: three times the error of both fluxes' logarithms; the cross-entropy of the shares (`share`),
-    each pixel weighted by its part of either flux; half of `mask`, binary cross-entropy and a fifth of the Dice loss; a
-    tenth of the cross-entropy of the companion's place (`heat`); a twentieth of the Laplace likelihood of the errors
-    (`error`). `far` are companions looked for more than 3.5 pixels off, `in1`, `in2` fluxes within one, two errors.
+    `loss` is the sum of: three times the error of both fluxes, relative where they are bright; the cross-entropy of the
+    shares (`share`), each pixel weighted by its part of either flux; half of `mask`, binary cross-entropy and a fifth
+    of the Dice loss; a tenth of the cross-entropy of both places (`heat`); a twentieth of the quantile loss of the
+    errors (`error`); a fifth of the cross-entropy of strange stamps (`strange`). `far` are companions looked for more
+    than 3.5 pixels off.
     """
     ny, nx = shape = network.input_shape[1:3]
-    image, parts, fluxes = blend["image"], blend["parts"], blend["fluxes"]
-    x, xc, around, middle = _look(image, shape)
+    image, unit = map(ops.stop_gradient, network.get_layer("sky")(blend["image"][..., None]))
+    image = image[..., 0]
+    there, real = blend["there"][:, :2], ops.cast(blend["there"][:, :2], "float32")
+    fluxes = ops.where(there, blend["fluxes"][:, :2], 0.0) / unit[:, None]
+    parts = blend["parts"] / unit[:, None, None, None]
+    x, xc, around, rough, middle = _look(image, shape)
     heat, features = network.get_layer("locate")([x, xc], training=training)
-    true = middle + ops.stack([blend["dy"][:, 1], blend["dx"][:, 1]], axis=-1)
-    here = ops.clip(middle + blend["told"], 0, ops.array([ny - 1, nx - 1], "int32"))
-    found = peak(heat)
-    position = ops.where(blend["told"] == UNTOLD, found, here)
-    out = network.get_layer("separate")([image, x, xc, around, middle, position, features], training=training)
+    true = middle[:, None] + ops.stack([blend["dy"][:, :2], blend["dx"][:, :2]], axis=-1)
+    told, found = blend["told"], ops.stack(places(heat), axis=1)
+    here = ops.clip(middle[:, None] + told, 0, ops.array([ny - 1, nx - 1], "int32"))
+    centre, position = ops.unstack(ops.where((told == UNTOLD) | ~there[..., None], found, here), axis=1)
+    out = network.get_layer("separate")([image, x, around, rough, centre, position, features], training=training)
 
-    # where the companion is
-    y, x = (ops.subtract(np.arange(n, dtype=np.int32)[None], true[:, j : j + 1]) for j, n in enumerate(shape))
-    y, x = (ops.exp(-0.5 * ops.cast(off, "float32") ** 2) for off in (y, x))
-    target = to_patches((y[:, :, None] * x[:, None, :])[..., None])
-    target = ops.reshape(target / ops.sum(target, axis=(1, 2, 3), keepdims=True), (-1, ny * nx))
-    heat_loss = -ops.sum(target * ops.log_softmax(ops.reshape(heat, (-1, ny * nx)), axis=-1), axis=-1)
+    # where the galaxies are
+    y, x_ = (ops.subtract(np.arange(n, dtype=np.int32)[None, None], true[..., j : j + 1]) for j, n in enumerate(shape))
+    y, x_ = (ops.exp(-0.5 * ops.cast(off, "float32") ** 2) for off in (y, x_))
+    target = to_patches(ops.einsum("nky,nkx->nyxk", y, x_))
+    target = target / (ops.sum(target, axis=(1, 2, 3), keepdims=True) + 1e-9)
+    flat = [ops.reshape(maps, (-1, ny * nx, 2)) for maps in (target, heat)]
+    heat_loss = -ops.sum(real * ops.sum(flat[0] * ops.log_softmax(flat[1], axis=1), axis=1), axis=-1)
 
     # whose light each pixel is
-    smooth = ops.average_pool(parts, 5, strides=1, padding="same", data_format="channels_last")
+    smooth = smoothed(parts)
     light = ops.where(parts > 6 * SKY, parts, ops.where(smooth > 0.3 * SKY, smooth, 0.0))
-    light, masks = ops.split(to_patches(ops.concatenate([light, blend["masks"]], axis=-1)), 2, axis=-1)
-    shares = light / (ops.sum(light, axis=-1, keepdims=True) + 0.5 * SKY)
-    weight = ops.sum(light / fluxes[:, None, None, None, :], axis=-1)
+    all_light = to_patches(ops.sum(light, axis=-1, keepdims=True))
+    maps = ops.concatenate([light[..., :2], blend["masks"][..., :2]], axis=-1)
+    light, masks = ops.split(to_patches(maps), 2, axis=-1)
+    shares = light / (all_light + 0.5 * SKY)
+    weight = ops.sum(light / ops.maximum(fluxes, FAINT)[:, None, None, None, :], axis=-1)
     logits, m = out["shares"], out["masks"]
     a, b = logits[..., 0], logits[..., 1]
     top = ops.relu(ops.maximum(a, b))
@@ -269,32 +309,50 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     share_loss = ops.sum(weight * (norm - ops.sum(shares * logits, axis=-1)), axis=(1, 2, 3))
 
     # fluxes and their errors
-    off = ops.abs(ops.log(out["fluxes"]) - ops.log(fluxes))
-    z = ops.stop_gradient(off) * ops.exp(-out["log_errors"])
-    error_loss = ops.sum(z + out["log_errors"], axis=-1)
+    off = ops.abs(ops.arcsinh(out["fluxes"] / FAINT) - ops.arcsinh(fluxes / FAINT))
+    above = ops.log(ops.stop_gradient(off) + 1e-4) - out["log_errors"]
+    error_loss = ops.sum(ops.maximum(0.683 * above, -0.317 * above), axis=-1)
 
     sigmoid = ops.sigmoid(m)
     bce = ops.mean(ops.softplus(m) - m * masks, axis=(1, 2, 3, 4))
     dice = 1 - (2 * ops.sum(sigmoid * masks, axis=(1, 2, 3)) + 1) / (ops.sum(sigmoid + masks, axis=(1, 2, 3)) + 1)
     mask_loss = bce + 0.2 * ops.mean(dice, axis=-1)
 
+    # what else there may be on a stamp
+    few = (ops.shape(image)[0] + 3) // 4
+    members = ops.sum(ops.cast(blend["there"], "float32"), axis=1)
+    mixed = (blend["image"], ops.sum(blend["parts"], axis=-1), blend["sigma"], members, blend["chance"])
+    odd, sure = strange_stamps(*(values[:few] for values in mixed))
+    odd, _, _, odd_rough, _ = _look(ops.stop_gradient(network.get_layer("sky")(odd[..., None])[0][..., 0]), shape)
+    seen = [ops.concatenate([x, odd]), ops.concatenate([rough, odd_rough])]
+    alarm = network.get_layer("watch")(seen, training=training)
+    watch_loss = ops.softplus(ops.where(members < CROWD, alarm[:-few], -alarm[:-few]))
+    watch_loss = watch_loss + ops.mean(sure * ops.softplus(-alarm[-few:]))
+
     loss = 3 * ops.sum(off, axis=-1) + share_loss + 0.5 * mask_loss + 0.05 * error_loss + 0.1 * heat_loss
-    percent = 100 * ops.abs(out["fluxes"] / fluxes - 1)
-    miss = ops.sqrt(ops.cast(ops.sum((found - true) ** 2, axis=-1), "float32"))
-    hit = ops.cast(m > 0, "float32")
-    iou = ops.sum(hit * masks, axis=(1, 2, 3)) / (ops.sum(ops.maximum(hit, masks), axis=(1, 2, 3)) + 1e-6)
-    within = {f"in{n}": ops.mean(ops.cast(z < n, "float32"), axis=-1) for n in (1, 2)}
-    return {"loss": loss, "mape_central": percent[:, 0], "mape_companion": percent[:, 1], "share": share_loss,
-            "heat": heat_loss, "mask": mask_loss, "error": error_loss, "far": ops.cast(miss > 3.5, "float32"),
-            "iou": ops.mean(iou, axis=-1)} | within  # fmt: skip
+    percent = 100 * ops.abs(out["fluxes"] / ops.where(there, fluxes, 1.0) - 1) * real / (ops.mean(real, axis=0) + 1e-6)
+    miss = ops.sqrt(ops.cast(ops.sum((found - true)[:, 1] ** 2, axis=-1), "float32"))
+    return {"loss": loss + 0.2 * watch_loss, "mape_central": percent[:, 0], "mape_companion": percent[:, 1],
+            "share": share_loss, "heat": heat_loss, "mask": mask_loss, "error": error_loss, "strange": watch_loss,
+            "far": ops.cast(miss > 3.5, "float32") * real[:, 1]}  # fmt: skip
 
 
-def calibrate(network: keras.Model, layer: BlendLayer, recipe: dict[str, np.ndarray]) -> None:
-    """Scale the network's flux errors, in place: 68.3 % of a recipe's fluxes, not trained on, lie within one error."""
-    factor, pulls = network.get_layer("error_scale").factor, []
+def calibrate(blender: keras.Model, recipe: dict[str, np.ndarray], batch: int = 32) -> None:
+    """Set the scale of a network's errors and the limit of `out_of_domain`, in place, on blends not trained on.
+
+    Of the blends of one or two galaxies, 68.3 % of the fluxes lie within one error, and 1 in 200 is called strange.
+    `blender` holds the network and a layer of `valid` galaxies; see `blendkit.networks.training.Blender`.
+    """
+    network = blender.network
+    factor, alarm = network.get_layer("error_scale").factor, network.get_layer("watch").get_layer("alarm").bias
     factor.assign(np.ones(2))
-    for start in range(0, len(recipe["rows"]), 64):
-        images, _, fluxes = layer({name: column[start : start + 64] for name, column in recipe.items()})
-        out = network.predict_on_batch(images[..., None])
-        pulls.append(np.abs(out["fluxes"] - ops.convert_to_numpy(fluxes)) / out["errors"])
+    pulls, alarms = [], []
+    for start in range(0, len(recipe["rows"]), batch):
+        rows = {name: column[start : start + batch] for name, column in recipe.items()}
+        blend = {name: ops.convert_to_numpy(value) for name, value in blender.blend(rows, blender.valid).items()}
+        out = network.predict_on_batch(blend["image"][..., None])
+        fluxes, few = np.where(blend["there"], blend["fluxes"], 0)[:, :2], blend["there"].sum(axis=1) < CROWD
+        pulls.append((np.abs(out["fluxes"] - fluxes) / out["errors"])[few])
+        alarms.append(out["out_of_domain"][few])
     factor.assign(np.quantile(np.concatenate(pulls), 0.683, axis=0))
+    alarm.assign(alarm - np.quantile(np.concatenate(alarms), 0.995))

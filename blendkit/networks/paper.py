@@ -1,7 +1,5 @@
 """The networks of the paper (sections 3.1 and 3.2, figures 3 and 4, table 2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -9,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from ..data.check import require
+from .sky import Sky
 
 RANKS = {"fluxes": 2, "errors": 2, "masks": 4, "images": 4}
 
@@ -25,13 +24,14 @@ def blend2flux(
     dense : int, optional
         Units of each of the two dense layers; as many as `filters` when not given.
     channels : int
-        Images per blend: one, or three when two masks come with it.
+        Images per blend: one, whose sky is measured first, or three when two masks come with it.
     shape : (ny, nx)
         Of a stamp, in multiples of 16 pixels.
     """
     dense = filters if dense is None else dense
     check(shape, 16, filters=filters, dense=dense, channels=channels)
-    x = blend = keras.Input((*shape, channels), dtype="float32", name="blend")
+    blend = keras.Input((*shape, channels), dtype="float32", name="blend")
+    x, unit = (blend, None) if channels > 1 else Sky(name="sky")(blend)
     for i, factor in enumerate((1, 1, 2, 2, 4), 1):
         x = _convolution(factor * filters, f"conv{i}")(x)
         if i < 5:
@@ -39,7 +39,8 @@ def blend2flux(
     x = layers.Flatten(name="flatten")(x)
     for i in (1, 2):
         x = layers.Dense(dense, activation="relu", name=f"dense{i}")(x)
-    return keras.Model(blend, layers.Dense(2, dtype="float32", name="fluxes")(x), name="blend2flux")
+    fluxes = layers.Dense(2, dtype="float32", name="fluxes")(x)
+    return keras.Model(blend, fluxes if unit is None else unit[:, None] * fluxes, name="blend2flux")
 
 
 def unet(depth: int = 5, filters: int = 32, *, shape: tuple[int, int] = (128, 128)) -> keras.Model:
@@ -57,8 +58,8 @@ def unet(depth: int = 5, filters: int = 32, *, shape: tuple[int, int] = (128, 12
         Of a stamp, in multiples of ``2 ** (depth - 1)`` pixels.
     """
     check(shape, 2 ** (depth - 1), depth=depth, filters=filters)
-    x = blend = keras.Input((*shape, 1), dtype="float32", name="blend")
-    seen = []
+    blend = keras.Input((*shape, 1), dtype="float32", name="blend")
+    seen, (x, _) = [], Sky(name="sky")(blend)
     for level in range(1, depth + 1):
         if level > 1:
             seen.append(x)
@@ -85,9 +86,10 @@ def blend2mask2flux(
     """
     blend = keras.Input((*shape, 1), dtype="float32", name="blend")
     masks = unet(depth, filters, shape=shape)(blend)
-    both = layers.Concatenate(name="blend_and_masks")([blend, masks])
+    light, unit = Sky(name="sky")(blend)
+    both = layers.Concatenate(name="blend_and_masks")([light, masks])
     fluxes = blend2flux(flux_filters, dense=dense, channels=3, shape=shape)(both)
-    return keras.Model(blend, {"masks": masks, "fluxes": fluxes}, name="blend2mask2flux")
+    return keras.Model(blend, {"masks": masks, "fluxes": unit[:, None] * fluxes}, name="blend2mask2flux")
 
 
 def as_dict(outputs: Any) -> dict[str, Any]:
@@ -98,20 +100,18 @@ def as_dict(outputs: Any) -> dict[str, Any]:
         outputs = {"fluxes" if len(outputs.shape) == 2 else "masks": outputs}
     for name in RANKS.keys() & outputs.keys():
         shape = tuple(outputs[name].shape)
-        require(
-            len(shape) == RANKS[name] and shape[-1] > 1,
-            f"the network's {name} have shape {shape}, expected {'(n, k)' if RANKS[name] == 2 else '(n, ny, nx, k)'} "
-            "for k galaxies: give it such outputs, or a dict of them by name.",
-        )
+        wanted = "(n, k)" if RANKS[name] == 2 else "(n, ny, nx, k)"
+        given = f"the network's {name} have shape {shape}, expected {wanted} for k galaxies"
+        good = len(shape) == RANKS[name] and shape[-1] > 1
+        require(good, f"{given}: give it such outputs, or a dict of them by name.")
     return outputs
 
 
 def check(shape: tuple[int, int], step: int, **sizes: int) -> None:
     """Refuse sizes of a network that are no whole numbers, and stamps that are no multiples of `step` pixels."""
     for name, n in sizes.items():
-        require(
-            isinstance(n, int | np.integer) and n > 0, f"{name} = {n!r} was given, expected a whole number above 0."
-        )
+        good = isinstance(n, int | np.integer) and n > 0
+        require(good, f"{name} = {n!r} was given, expected a whole number above 0.")
     ny, nx = shape
     fits = min(ny, nx) > 0 and ny % step == nx % step == 0
     require(fits, f"stamps of {ny} x {nx} pixels were given, expected multiples of {step}: crop or pad them.")

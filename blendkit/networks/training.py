@@ -1,7 +1,5 @@
 """Training: blends made on the device that trains, never seen twice; a run that is interrupted goes on where it was."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -21,15 +19,17 @@ from astropy.table import Table
 from keras import ops
 
 from ..blends.layer import BlendLayer
-from ..blends.recipe import draw_blends
+from ..blends.recipe import RECIPE, draw_blends
+from ..blends.world import draw_worlds
 from ..data.check import require
 from ..data.sample import Sample
 from . import weights
 from .backend import device, has_gpu, version
 from .builders import as_dict, build
 from .fractions import UNTOLD, calibrate, fractions_loss, hints
+from .world import World
 
-CLOSE = (0.5, 1.5)  # separation of close blends, in units of the larger effective radius; see `draw_blends`
+FAR, CLOSE = (0.5, 4.0), (0.5, 1.5)  # separation in units of the larger effective radius; see `draw_blends`
 CHECKPOINT, HISTORY = "checkpoint.npz", "history.csv"
 
 
@@ -60,6 +60,8 @@ class Plan:
         False: the blends of the first epoch again in every epoch, which shows what over-fitting is.
     close : float
         Share of the training blends, 0 to 1, whose companion lies within 0.5 to 1.5 effective radii.
+    usual : float
+        Share of the blends in the survey's own sky at the end; all are in it in the first epoch. The others are in any.
     """
 
     arguments: dict[str, Any]
@@ -73,6 +75,7 @@ class Plan:
     xla: bool = False
     fresh: bool = True
     close: float = 0.0
+    usual: float = 0.6
 
     def __post_init__(self):
         for name, n in (("blends", self.blends), ("valid", self.valid)):
@@ -91,9 +94,11 @@ PLANS = {  # for tests, for a laptop, and full size for a GPU
     },
     "tutorial": {
         "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
-        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 28),
-        "blend2mask2flux": Plan({"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 16, rate=3e-4),
-        "fractions": Plan({"width": 48}, 4096, 512, 12, 16, 6e-3, schedule="cosine", optimizer="muon", xla=True),
+        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 48, usual=1.0),
+        "blend2mask2flux": Plan(
+            {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 24, rate=3e-4, usual=1.0
+        ),
+        "fractions": Plan({"width": 48}, 4096, 512, 16, 16, 6e-3, "cosine", "muon", xla=True, close=0.2, usual=1.0),
     },
     "paper": {
         "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),
@@ -136,7 +141,8 @@ def paper_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> d
     """Loss of the paper's networks (section 3): MAPE on fluxes (equation 1), binary cross-entropy on masks.
 
     For each blend (see `Blender`) the `loss` and its parts: `mape_central` and `mape_companion` (%), whose mean counts
-    once; `bce`, which counts a tenth beside fluxes and once alone.
+    once; `bce`, which counts once alone and a hundred times beside these percentages. (The paper's weight would be 10
+    here; with that the masks of small networks fade.)
     """
     outputs = as_dict(network(blend["image"][..., None], training=training))
     values, loss = {}, 0.0
@@ -147,7 +153,7 @@ def paper_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> d
     if "masks" in outputs:
         share, masks = ops.clip(outputs["masks"], 1e-7, 1 - 1e-7), blend["masks"]
         values["bce"] = -ops.mean(masks * ops.log(share) + (1 - masks) * ops.log(1 - share), axis=(1, 2, 3))
-        loss = loss + (0.1 if "fluxes" in outputs else 1.0) * values["bce"]
+        loss = loss + (100 if "fluxes" in outputs else 1) * values["bce"]
     return {"loss": loss, **values}
 
 
@@ -159,13 +165,14 @@ class Blender(keras.Model):
 
     It trains on blends of the sample in `layer` and evaluates on those of the one in `valid`. ``loss(network, blend,
     training)`` gives values per blend, of which `loss` is trained; the others are averaged and logged. `blend` holds
-    `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `dy` and `dx` (n, k), and `told` (n, 2),
-    the `hints` of fractions. `recipe` is any from ``layer.recipe``, with `told`.
+    `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `there`, `dy` and `dx` (n, k), the noise
+    `sigma` (n,), `told` (n, 2, 2), the `hints` of fractions, and `chance` (n, 10). `recipe` is any from `_recipe`.
     """
 
     def __init__(self, network: keras.Model, layer: BlendLayer, loss: Callable, recipe: dict, valid=None):
         super().__init__(dtype="float32", name="blender")
         self.network, self.layer, self.valid, self.loss_function = network, layer, valid or layer, loss
+        self.world = World(float(layer.sample.sky.std()))
         rows = {name: keras.KerasTensor((2, *v.shape[1:]), str(v.dtype)) for name, v in recipe.items()}
         values = self.compute_output_spec(rows)
         self.means = {name: keras.metrics.Mean(name=name) for name in values if name != "loss"}
@@ -173,12 +180,16 @@ class Blender(keras.Model):
 
     def call(self, recipe, training=False):
         """The loss function's values for the rows of a recipe."""
-        layer = self.layer if training else self.valid
+        return self.loss_function(self.network, self.blend(recipe, self.layer if training else self.valid), training)
+
+    def blend(self, recipe, layer):
+        """The blends of a recipe, each in its world, and what is true of them."""
         parts, masks, fluxes = layer.parts(recipe)
-        rows = ops.cast(recipe["rows"], "int32")
-        blend = {"image": layer.add(parts, recipe), "parts": parts, "masks": ops.cast(masks, "float32")}
-        blend |= {"fluxes": fluxes, "dy": rows[..., 1], "dx": rows[..., 2], "told": ops.cast(recipe["told"], "int32")}
-        return self.loss_function(self.network, blend, training)
+        rows, worlds = ops.cast(recipe["rows"], "int32"), ops.cast(recipe["worlds"], "float32")
+        image, parts = self.world(parts, rows, worlds, ops.cast(recipe["chance"], "float32"))
+        blend = {"image": image, "parts": parts, "masks": ops.cast(masks, "float32"), "fluxes": fluxes}
+        blend |= {"there": rows[..., 0] >= 0, "dy": rows[..., 1], "dx": rows[..., 2], "sigma": worlds[:, 0]}
+        return blend | {"told": ops.cast(recipe["told"], "int32"), "chance": ops.cast(recipe["chance"], "float32")}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return ops.mean(y_pred["loss"])
@@ -247,17 +258,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def train(
-    model_name: str,
-    train: Sample,
-    valid: Sample,
-    profile: str = "tutorial",
-    seed: int = 42,
-    out: str | os.PathLike | None = None,
-    *,
-    start: keras.Model | str | os.PathLike | None = None,
-    plan: Plan | None = None,
-    progress: Callable[[dict[str, list]], None] | None = None,
-) -> keras.Model:
+    model_name: str, train: Sample, valid: Sample, profile: str = "tutorial", seed: int = 42,
+    out: str | os.PathLike | None = None, *, start: keras.Model | str | os.PathLike | None = None,
+    plan: Plan | None = None, progress: Callable[[dict[str, list]], None] | None = None,
+) -> keras.Model:  # fmt: skip
     """Train a network on fresh blends of a sample, or go on where an interrupted run stopped.
 
     The same call after an interruption loses at most one epoch and gives the same network, a finished one at once. It
@@ -315,7 +319,8 @@ def train(
     checkpoint.restore("best", network.variables)
     if model_name == "fractions":
         layer = BlendLayer(valid)
-        calibrate(network, layer, _recipe(layer, 8 * plan.valid, seed, 0))
+        recipe = _recipe(layer, 8 * plan.valid, seed, 0, usual=plan.usual)
+        calibrate(Blender(network, layer, fractions_loss, recipe), recipe, plan.batch)
     made = {"architecture": model_name, "arguments": arguments, "profile": profile, "plan": asdict(plan), "seed": seed}
     made |= _card(checkpoint, (train, valid), card) | ({"fine_tuned": True} if fine_tuned else {})
     weights.save(network, out, name, made)
@@ -358,7 +363,8 @@ def hardware() -> str:
 
 def _fit(name, model_name, network, plan, seed, checkpoint, here, there, progress):
     """Train until the plan is fulfilled; the checkpoint is that of the last whole epoch at any time."""
-    fixed = _recipe(there, plan.valid, seed, 0)
+    pairs = model_name != "fractions"
+    fixed = _recipe(there, plan.valid, seed, 0, pairs=pairs, usual=plan.usual)
     blender = Blender(network, here, LOSSES[model_name], fixed, there)
     xla = plan.xla if keras.backend.backend() == "tensorflow" else "auto"
     blender.compile(_optimizer(plan, network), jit_compile=xla)
@@ -369,7 +375,8 @@ def _fit(name, model_name, network, plan, seed, checkpoint, here, there, progres
     with nullcontext(progress) if progress else reporter(name, plan) as report:
         while len(checkpoint.rows) < plan.epochs and not blender.stop_training:
             epoch, began = len(checkpoint.rows), perf_counter()
-            recipe = _recipe(here, plan.blends, seed, 1 + epoch * plan.fresh, plan.close, model_name == "fractions")
+            usual = max(plan.usual, 1 - epoch * plan.fresh / plan.epochs)  # first the survey's world, then all of them
+            recipe = _recipe(here, plan.blends, seed, 1 + epoch * plan.fresh, plan.close, pairs, not pairs, usual)
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
             rate = float(ops.convert_to_numpy(blender.optimizer.learning_rate))
@@ -418,16 +425,33 @@ def _optimizer(plan, network):
     return optimizer
 
 
-def _recipe(layer, n, seed, epoch, close=0.0, hinted=False):
-    """The rows of an epoch, a share of them close; those of epoch 0 are the validation's."""
-    rng, few = np.random.default_rng([seed, epoch]), round(close * n)
-    sizes = {(0.5, 4.0): n - few, CLOSE: few}
-    parts = [draw_blends(layer.sample, size, rng, separation=where) for where, size in sizes.items() if size]
-    order = rng.permutation(n) if few else slice(None)
-    blends = Table({name: np.concatenate([part[name] for part in parts])[order] for name in parts[0].colnames})
-    blends.meta = parts[0].meta  # of the sample, so the same in both; `vstack` takes long to compare them
-    told = hints(blends, np.random.default_rng([seed, epoch, 1])) if hinted else np.full((n, 2), UNTOLD, np.int32)
-    return layer.recipe(blends) | {"told": told}
+def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0.6):
+    """The rows of an epoch and the world of each, a share of these the usual one; epoch 0 is the validation's.
+
+    A share is `close`, a tenth of the others closer still. One in four has the central galaxy up to two pixels off the
+    centre (but nearer to it than any other), two in ten a companion up to 4 mag fainter or brighter. Unless there are
+    to be `pairs` only, 6 % have no companion and a tenth a third galaxy, no brighter than the companion.
+    """
+    rng, k = np.random.default_rng([seed, epoch]), 2 if pairs else min(3, len(layer.sample))
+    sizes = np.array([0.8 * close, 0.2 * close, 0.1 * (1 - close), 0.7 * (1 - close)]) * n
+    kinds = [(2.0, CLOSE), (4.0, CLOSE), (2.0, (0.0, CLOSE[0])), (2.0, FAR), (4.0, FAR)]
+    sizes = np.diff(np.rint(np.cumsum([0, *sizes, n - sizes.sum()])).astype(int))
+    drawn = [draw_blends(layer.sample, m, rng, *how, members=k) for m, how in zip(sizes, kinds, strict=True) if m]
+    order = rng.permutation(n)
+    recipe = {name: np.concatenate([np.asarray(part[name]) for part in drawn])[order] for name in (*RECIPE, "flux")}
+    which, off = rng.random(n), np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.25)).astype(int)
+    off *= np.hypot(*off.T)[:, None] < 0.4 * np.hypot(recipe["dy"], recipe["dx"])[:, 1:].min(axis=1, keepdims=True)
+    if not pairs:
+        third = (np.arange(k) > 0) & (which[:, None] >= 0.9)
+        place = np.argsort(np.where(third, -recipe["flux"], -np.inf), axis=1, kind="stable")
+        recipe = {name: np.take_along_axis(values, place, axis=1) for name, values in recipe.items()}
+        recipe["id"][which < 0.06, 1:] = -1
+        recipe["id"][which < 0.9, 2:] = -1
+    recipe["dy"], recipe["dx"] = recipe["dy"] + off[:, :1], recipe["dx"] + off[:, 1:]
+    blends = Table({name: recipe[name] for name in RECIPE}, meta=drawn[0].meta)
+    told = hints(blends, np.random.default_rng([seed, epoch, 1])) if hinted else np.full((n, 2, 2), UNTOLD, np.int32)
+    worlds = {"worlds": draw_worlds(rng, n, usual), "chance": rng.random((n, 10)).astype(np.float32)}
+    return layer.recipe(blends) | {"told": told} | worlds
 
 
 def _batches(recipe, batch):
@@ -449,15 +473,12 @@ def _card(checkpoint, samples, start):
     columns = ("loss", "val_loss", "images_per_second")
     card = {
         "sample": " and ".join(dict.fromkeys(sample.name for sample in samples)),
-        "n_galaxies": start.get("n_galaxies", 0) + new,
-        **weights.seen(samples, start),
+        "n_galaxies": start.get("n_galaxies", 0) + new, **weights.seen(samples, start),
         "versions": packages | {"numpy": np.__version__, "python": platform.python_version()},
-        "hardware": " and ".join(checkpoint.hardware),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "epochs": len(rows),
-        "best_epoch": 1 + int(np.argmin([row["val_loss"] for row in rows])),
+        "hardware": " and ".join(checkpoint.hardware), "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "epochs": len(rows), "best_epoch": 1 + int(np.argmin([row["val_loss"] for row in rows])),
         "history": {name: [float(f"{row[name]:.5g}") for row in rows] for name in columns},
-    }
+    }  # fmt: skip
     if start:
         card["start"] = {key: start[key] for key in ("name", "sha256", "sample", "seed", "profile") if key in start}
     return card

@@ -130,18 +130,14 @@ class Picker(View):
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a `StampsView`: "grey" from dark sky to `white`, "signed" with zero as mid-grey, or "masks".
+    """One picture of a `StampsView`."""
 
-    `pixels` are (ny, nx) in e-/s, or bool (ny, nx, k); `outlines` are (mask, number of a colour) and `ellipses`
-    (x, y, a, b, theta, number of a colour). The caption is HTML.
-    """
-
-    caption: str
-    pixels: np.ndarray
+    caption: str  # HTML
+    pixels: np.ndarray  # (ny, nx) in e-/s, or bool (ny, nx, k)
     white: float = 1.0
-    style: str = "grey"
-    outlines: Sequence[tuple[np.ndarray, int]] = ()
-    ellipses: Sequence[tuple] = ()
+    style: str = "grey"  # from dark sky to `white`; "signed" with zero as mid-grey; or "masks"
+    outlines: Sequence[tuple[np.ndarray, int]] = ()  # mask, number of a colour
+    ellipses: Sequence[tuple] = ()  # x, y, a, b, theta, number of a colour
 
     def draw(self, ax, noise):
         """Draw it without a browser."""

@@ -17,7 +17,6 @@ import blendkit as bk
 from blendkit.blends import recipe, rendering
 from blendkit.blends.layer import BlendLayer
 
-RECIPE = ("id", "dx", "dy", "dmag", "orient")
 TWO = [[10, 11], [11, 12]]
 STRAIGHT = (0, 2, 5, 7)  # no quarter turns: what a stamp that is no square allows
 
@@ -327,7 +326,7 @@ class TestDraw:
     def test_seed(self, synthetic_clean):
         draws = ({"seed": 7}, {"seed": 7, "members": (2, 2)}, {"seed": 8})
         one, again, other = (bk.draw_blends(synthetic_clean, 100, **how) for how in draws)
-        assert all((one[name] == again[name]).all() for name in RECIPE)
+        assert all((one[name] == again[name]).all() for name in recipe.RECIPE)
         assert one.meta == again.meta
         assert (one["dx"] != other["dx"]).any()
         np.random.seed(0)  # noqa: NPY002  global state plays no part

@@ -78,10 +78,6 @@ class TestFluxAuto:
 
 
 class TestDetect:
-    def test_the_papers_settings(self):
-        """Table 3."""
-        assert [tuple(kind.values()) for kind in (COLD, HOT)] == [(5, 10, 0.01, 64), (4, 6, 0.0001, 64)]
-
     @pytest.mark.parametrize(
         ("second", "n", "hot"), [((52, 60, 2.5), 2, False), ((60, 0.65, 1.3), 2, True), ((), 0, True)]
     )
@@ -93,7 +89,7 @@ class TestDetect:
         if second:
             light = gaussian((80, 80), 40, 28, 60, 2.5) + gaussian((80, 80), 40, *second)
         found = detect(noisy(light))
-        assert (len(found), used, found.hot) == (n, [COLD, HOT][: 1 + hot], hot)
+        assert (len(found), used) == (n, [COLD, HOT][: 1 + hot])
         assert found.kron.shape == found.kron_masked.shape == found.isophotal.shape == (n,)
 
     def test_what_is_found_on_a_close_pair(self, gaussian):

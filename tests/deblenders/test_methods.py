@@ -1,8 +1,6 @@
 """Any method beside the others: by name, by position, and one clear sentence for each that is none."""
 
 import functools
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -75,14 +73,6 @@ class TestMeasure:
 
         seconds = bk.measure(scene[1], [slow])["slow"].meta["seconds_per_blend"]
         assert 0.02 <= seconds < 0.2
-
-    def test_no_network_library_for_a_plain_function(self):
-        code = (
-            "import sys, numpy as np, blendkit as bk; "
-            "bk.measure(np.ones((2, 64, 64)), {'x': lambda i: {'flux': i[:, 0, :2]}, 'SEP': 'SEP'}); "
-            "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("method", "room"), [(SEP, sep_room), (Sersic, sersic_room)])

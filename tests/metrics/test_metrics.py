@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
+from conftest import only_row
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -52,11 +53,6 @@ def all_scores(true, measured):
     percent = 100 * np.abs(measured / true - 1)
     values = dmag.mean(), np.median(dmag), dmag.std(), robust(dmag), np.mean(np.abs(dmag) > 0.75)
     return [*values, 100 * np.mean(np.abs(dmag / mag)), percent.mean(), np.median(percent)]
-
-
-def only_row(table, **where):
-    (row,) = [row for row in table if all(row[name] == value for name, value in where.items())]
-    return row
 
 
 def values_in(row, names, end=""):

@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import gaussian_sample
+from conftest import gaussian_sample, same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 
 import blendkit as bk
@@ -61,10 +61,6 @@ def interrupted(name, out, after, **more):
         train_here(name, out, Mock(side_effect=[None] * (after - 1) + [KeyboardInterrupt]), **more)
 
 
-def same_weights(one, other):
-    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
-
-
 def assert_same_run(one, other):
     """The networks are the same, and the histories in both folders but for what depends on the clock."""
     assert same_weights(one[0], other[0])
@@ -94,7 +90,7 @@ def pretended(monkeypatch):
     def keep(x, where):
         if keras.backend.backend() == "tensorflow":
             assert not x.options().autotune.enabled, "a tuner holds up the end of an epoch by up to the epoch's time"
-            x = {key: np.concatenate([batch[key] for batch in x]) for key in ("rows", "told")}
+            x = {key: np.concatenate([batch[key] for batch in x]) for key in ("rows", "told", "worlds")}
         where.append(x)
 
     def fit(self, x, **_):
@@ -139,9 +135,9 @@ for name, folder in { ({name: str(out) for name, (_, out) in first.items()})!r}.
 
     def test_a_bad_last_epoch_is_not_what_comes_back(self, tmp_path, monkeypatch):
         evaluate, losses = training.Blender.evaluate, iter([3.0, 2.0, 5.0])
-        two_epochs = train_here("blend2flux", tmp_path / "two", epochs=2)
+        two_epochs = train_here("blend2flux", tmp_path / "two", epochs=2, usual=1.0)
         monkeypatch.setattr(training.Blender, "evaluate", lambda *a, **k: evaluate(*a, **k) | {"loss": next(losses)})
-        three_epochs = train_here("blend2flux", tmp_path / "three", epochs=3)
+        three_epochs = train_here("blend2flux", tmp_path / "three", epochs=3, usual=1.0)
         assert same_weights(three_epochs, two_epochs)
         assert weights.card_of(three_epochs)["best_epoch"] == 2
 
@@ -195,7 +191,7 @@ for name, folder in { ({name: str(out) for name, (_, out) in first.items()})!r}.
 
 class TestLoss:
     def test_fluxes_and_masks(self):
-        """Equation 1 of each galaxy; binary cross-entropy as Keras has it; weights 1 and 0.1."""
+        """Equation 1 of each galaxy; binary cross-entropy as in Keras; masks weigh 100, as errors are in percent."""
         rng, network = np.random.default_rng(0), bk.models.blend2mask2flux(3, 2, 2, 4, shape=SHAPE)
         blend = {"image": rng.normal(size=(3, *SHAPE)), "fluxes": rng.uniform(1, 5, (3, 2))}
         blend["masks"] = rng.random((3, *SHAPE, 2)) < 0.3
@@ -206,7 +202,7 @@ class TestLoss:
         bce = np.array([float(entropy(m, p)) for m, p in zip(blend["masks"], out["masks"], strict=True)])
         alone = training.paper_loss(network.get_layer("unet"), blend, False)
         expected = {"mape_central": error[:, 0], "mape_companion": error[:, 1], "bce": bce}
-        expected["loss"] = error.mean(1) + 0.1 * bce
+        expected["loss"] = error.mean(1) + 100 * bce
         for given, values in ((got, expected), (alone, {"bce": bce, "loss": bce})):
             assert given.keys() == values.keys()
             for key, value in values.items():
@@ -223,7 +219,8 @@ class TestLoss:
         here, there = (training.BlendLayer(sample) for sample in two)
         for layer in (here, there):
             blends = bk.draw_blends(layer.sample, 8)
-            recipe = layer.recipe(blends) | {"told": np.full((8, 2), fractions.UNTOLD, np.int32)}
+            recipe = layer.recipe(blends) | {"told": np.full((8, 2, 2), fractions.UNTOLD, np.int32)}
+            recipe |= {"worlds": np.zeros((8, 4), "f4"), "chance": np.zeros((8, 10), "f4")}  # no noise of their own
             blender = training.Blender(bk.models.unet(2, 1, shape=SHAPE), here, loss, recipe, there)
             blender(recipe, training=layer is here)
             images, masks, fluxes = bk.render(layer.sample, blends)
@@ -254,7 +251,7 @@ class TestRecipes:
         """Among the others in any order; those of the validation lie as they always do."""
         train_here("blend2flux", tmp_path, samples=two, epochs=1, close=close, blends=800, valid=800)
         limit = 1.5 * two[0].catalog["r_eff"][0]
-        rows = [kept[0]["rows"][:, 1] for kept in (pretended.trained, pretended.checked)]
+        rows = [kept[0]["rows"][:, 1] - kept[0]["rows"][:, 0] for kept in (pretended.trained, pretended.checked)]
         trained, checked = (np.hypot(each[:, 1], each[:, 2]) <= limit + 0.75 for each in rows)
         assert 0.3 < checked.mean() < 0.5
         expected = close + (1 - close) * checked.mean()
@@ -264,11 +261,30 @@ class TestRecipes:
         """With the few blends that choose the best epoch, chance would decide the size of the errors."""
         monkeypatch.setattr(training, "calibrate", calibrate := Mock())
         train_here("fractions", tmp_path, samples=two, epochs=1)
-        _, layer, recipe = calibrate.call_args.args
-        assert layer.sample is two[1]
+        blender, recipe, _ = calibrate.call_args.args
+        assert blender.valid.sample is two[1]
         assert len(recipe["rows"]) == 8 * TINY["fractions"].valid
         for each, told in ((pretended.trained[0], True), (pretended.checked[0], False), (recipe, False)):
             assert (each["told"] != fractions.UNTOLD).any() == told
+
+    @pytest.mark.parametrize("name", ["blend2flux", "fractions"])
+    def test_worlds_differ_and_so_do_the_numbers_of_galaxies(self, two, tmp_path, monkeypatch, pretended, name):
+        """The paper's networks know pairs; ours meets lone galaxies, and third ones no brighter than the companion."""
+        monkeypatch.setattr(training, "calibrate", Mock())
+        train_here(name, tmp_path, samples=two, epochs=1, blends=800)
+        rows, worlds = pretended.trained[0]["rows"], pretended.trained[0]["worlds"]
+        assert len(np.unique(worlds[:, 0])) == 800
+        off = np.abs(rows[:, 0, 1:3]).max(axis=1)
+        assert off.max() == 2
+        assert 0.03 < np.mean(off > 0) < 0.25  # not where a close companion would then be nearer to the centre
+        at = np.where(rows[..., 0] < 0, np.inf, np.hypot(rows[..., 1], rows[..., 2]))
+        assert (at.argmin(axis=1) == 0).all()
+        members = (rows[..., 0] >= 0).sum(axis=1)
+        shares = [np.mean(members == n) for n in (1, 2, 3)]
+        assert shares == pytest.approx([0.06, 0.84, 0.1] if name == "fractions" else [0, 1, 0], abs=0.04)
+        flux = np.where(rows[..., 0] < 0, -1, np.asarray(two[0].catalog["flux_auto"])[rows[..., 0]])
+        assert (np.diff(flux[:, 1:], axis=1) <= 0).all()
+        assert np.mean((flux[:, 1] < flux[:, 0])[members == 2]) == pytest.approx(0.5, abs=0.07)
 
 
 class TestInterruption:

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
+from conftest import same_weights
 
 import blendkit as bk
 from blendkit.networks import weights
@@ -37,16 +36,12 @@ def simulated(synthetic_clean):
     return bk.split(synthetic_clean, (0.6, 0.4), seed=1)
 
 
-def same(one, other):
-    return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
-
-
 class TestRoundTrip:
     @pytest.mark.parametrize("how", ["file", "string", "folder", "name"])
     def test_what_is_saved_comes_back(self, network, saved, how):
         source = {"file": saved, "string": str(saved), "folder": saved.parent, "name": "small"}[how]
         loaded, card = bk.weights.load(source)
-        assert same(loaded, network)
+        assert same_weights(loaded, network)
         expected = {"name": "small", "architecture": "blend2flux", "parameters": network.count_params()}
         assert card.items() >= expected.items()
         assert bk.weights.card_of(loaded) == card
@@ -58,7 +53,7 @@ class TestRoundTrip:
         network.save(tmp_path / "whole.keras")
         loaded, card = bk.weights.load(tmp_path / "whole.keras")
         assert card == {}
-        assert same(loaded, network)
+        assert same_weights(loaded, network)
 
     def test_a_folder_as_training_leaves_it(self, network, saved):
         """Checkpoints, histories and half-written files beside the one card do not matter."""
@@ -137,11 +132,6 @@ class TestRefused:
 
 
 class TestShipped:
-    def test_cards_are_read_without_keras(self):
-        code = "import sys, blendkit as bk; cards = bk.weights.shipped().values(); [*map(bk.weights.readable, cards)]"
-        code += "; sys.exit(len({'keras', 'tensorflow'} & set(sys.modules)))"
-        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
     @pytest.mark.parametrize("name", list(weights.shipped()))
     def test_those_of_this_checkout(self, name):
         """Each loads, both files are small, and its card tells where it comes from."""
@@ -187,13 +177,12 @@ class TestSeen:
 
 
 def test_cards_are_readable():
-    text = bk.weights.readable(weights.shipped()["fractions"] | {"profile": "paper"})
-    for said in (
-        "fractions: fractions(width=48", "863,327 parameters", "seeds 900001 to 900024", "41,885 galaxies",
-        "profile paper, seed 42, epochs 110, 28.5 minutes, on NVIDIA H100", "real central: mape 5.9 ± 0.33, median",
-        "limits: Two galaxies", "versions: blendkit 0.1.0, keras 3.15", "made by: python -m",
-    ):  # fmt: skip
-        assert said in text, said
-    assert text.count("\n") == 6
+    card = {"architecture": "unet", "arguments": {"filters": 2}, "parameters": 1234567, "seeds": [9, 7, 8, 12],
+            "n_galaxies": 4321, "seconds": 1710, "accuracy": {"real": {"mape": 5.9, "mape_err": 0.33}}}  # fmt: skip
+    assert weights.readable(card).splitlines() == [
+        "a network: unet(filters=2), 1,234,567 parameters",
+        "  data: all galaxies of the simulation seeds 7 to 9, 12; 4,321 galaxies in all",
+        "  recipe: 28.5 minutes",
+        "  accuracy: real: mape 5.9 ± 0.33",
+    ]
     assert "without a card" in weights.readable({})
-    assert weights.readable(CARD).startswith("a network: blend2flux(")

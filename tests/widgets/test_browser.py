@@ -4,32 +4,15 @@ import base64
 
 import numpy as np
 import pytest
-from astropy.table import Table
 
 import blendkit as bk
 from blendkit.figures.hover import errors_plotly
 from blendkit.figures.masks import worst_rows
 
 
-@pytest.fixture(scope="module")
-def blends(accepted):
-    return bk.draw_blends(accepted, 20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def predictions(accepted, blends):
-    """One method with fluxes only, of which two companions are missing; one with masks and images, which are right."""
-    rng = np.random.default_rng(0)
-    fluxes = Table({"flux": blends["flux"] * rng.lognormal(0, 0.2, (20, 2))})
-    fluxes["flux"][[4, 6], 1] = np.nan, 0
-    _, masks, _ = bk.render(accepted, blends)
-    exact = Table({"flux": blends["flux"], "masks": masks, "images": bk.render_parts(accepted, blends)})
-    return {"fluxes": fluxes, "exact": exact}
-
-
 @pytest.fixture
-def browser(accepted, blends, predictions):
-    return bk.ErrorsBrowser(accepted, blends, predictions)
+def browser(accepted, twenty):
+    return bk.ErrorsBrowser(accepted, *twenty)
 
 
 def click(browser, trace, point):
@@ -38,7 +21,8 @@ def click(browser, trace, point):
     browser.figure._js2py_pointsCallback = {"event_type": "plotly_click", "points": points, "device_state": None}
 
 
-def test_a_click_shows_that_blend(browser, accepted, blends):
+def test_a_click_shows_that_blend(browser, accepted, twenty):
+    blends, _ = twenty
     click(browser, 1, 13)
     assert (browser.row, browser.method.value) == (13, "exact")
     (image,), (true,), _ = bk.render(accepted, blends[13:14])
@@ -55,7 +39,8 @@ def test_a_click_shows_that_blend(browser, accepted, blends):
     assert (ring.x[1], ring.y[1]) == (second.x[13], second.y[13])
 
 
-def test_a_method_without_masks_shows_what_it_has(browser, accepted, blends, predictions):
+def test_a_method_without_masks_shows_what_it_has(browser, accepted, twenty):
+    blends, predictions = twenty
     browser.show(2, "exact")
     click(browser, 0, 2)
     shown = browser.view.shown
@@ -70,7 +55,8 @@ def test_a_method_without_masks_shows_what_it_has(browser, accepted, blends, pre
     assert list(browser.figure.data[-1].y) == [0.0]  # Jupyter sends no NaN
 
 
-def test_buttons_go_through_the_worst_and_stop_at_the_ends(browser, blends, predictions):
+def test_buttons_go_through_the_worst_and_stop_at_the_ends(browser, twenty):
+    blends, predictions = twenty
     order, seen = worst_rows(blends, predictions["fluxes"], "companion").tolist(), [browser.row]
     for _ in order:
         browser.buttons["less bad"].click()
@@ -81,9 +67,9 @@ def test_buttons_go_through_the_worst_and_stop_at_the_ends(browser, blends, pred
     assert "rank 19 of 20 for fluxes" in browser.facts.value
 
 
-def test_lists_change_what_is_plotted(browser, blends, predictions):
+def test_lists_change_what_is_plotted(browser, twenty):
     browser.by.value, browser.member.value = "distance", "central"
-    expected = errors_plotly(blends, predictions, "distance", "central")
+    expected = errors_plotly(*twenty, "distance", "central")
     for shown, trace in zip(browser.figure.data, expected.data, strict=False):
         np.testing.assert_array_equal([shown.x, shown.y], [trace.x, trace.y])
         assert shown.name == trace.name

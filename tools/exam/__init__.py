@@ -1,1 +1,1 @@
-"""The networks' exam: train them, fine-tune on real galaxies, score on galaxies never seen, write the results page."""
+"""The networks' exam: train them, score them on galaxies never seen and under other skies, write the results page."""

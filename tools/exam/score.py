@@ -6,7 +6,8 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -19,16 +20,17 @@ from blendkit.data.load import load_sample
 from blendkit.data.sample import Sample
 from blendkit.deblenders import SEP, Network
 from blendkit.deblenders.base import check_unseen
-from blendkit.metrics import iou, resample, scores
+from blendkit.metrics import iou, scores
+from blendkit.metrics.bootstrap import weighted_mean, weighted_median, with_errors
 
-from .train import FINETUNED, RUNS, SEED, SEP_LABEL, SHARES, SHIPPED, Exam, card_of, folds, real_galaxies, seeds_of
+from .train import RUNS, SEED, SEP_LABEL, SHARES, Exam, card_of, seeds_of
 
-SAMPLES = ("synthetic", "real", "real, held-out folds")
+SAMPLES = ("synthetic", "real")
 MEMBERS = {"central": slice(0, 1), "companion": slice(1, None)}
 SCORES = {
     "mape": (".2f", "%"), "median": (".2f", "%"), "scatter": (".3f", "mag"), "outliers": (".2f", "%"),
     "iou": (".3f", None), "within1": (".1f", "%"), "within2": (".1f", "%"), "steady": (".1f", "%"),
-    "mape_zero": (".2f", "%"), "mape_seen": (".2f", "%"), "to_sep": (".3f", None), "to_blend2flux": (".3f", None),
+    "mape_seen": (".2f", "%"), "to_sep": (".3f", None), "to_blend2flux": (".3f", None),
 }  # fmt: skip
 """Columns of the table of scores that have an error: format and unit."""
 
@@ -44,7 +46,7 @@ class Method:
     measure : callable
         ``measure(images, blends)``, predictions with masks where the method gives any.
     card : dict
-        Of the network; empty for SEP.
+        Of the network; empty for others.
     """
 
     name: str
@@ -64,7 +66,7 @@ def network_method(exam: Exam, run: str) -> Method | None:
     if card is None:
         return None
     network = Network(exam.out / run, masks=card["architecture"] != "blend2flux")
-    return Method(RUNS.get(run, FINETUNED), card["sha256"][:12], lambda images, blends: network(images), card)
+    return Method(RUNS[run], card["sha256"][:12], lambda images, blends: network(images), card)
 
 
 def turns(images: np.ndarray, sky: np.ndarray) -> Iterable[np.ndarray]:
@@ -75,7 +77,7 @@ def turns(images: np.ndarray, sky: np.ndarray) -> Iterable[np.ndarray]:
     for orient in range(1, 8):
         out = np.empty_like(images)
         for i, image in enumerate(images):
-            place(out[i], image, orient, 0, 0, sky[i % len(sky)] + sky[(i + 1) % len(sky)])
+            place(out[i], image, orient, 0, 0, sky[i % len(sky)] + sky[(i + 1) % len(sky)], fade=True)
         yield out
 
 
@@ -96,9 +98,8 @@ def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, b
     Returns
     -------
     dict of arrays
-        `flux`, and where the method gives them `err` (one sigma) and `iou`; `flux_zero`, under zero fill; `spread`, the
-        standard deviation over eight orientations, NaN where not measured: all of shape (n, k). `seconds`: time under
-        sky fill.
+        `flux`, and where the method gives them `err` (one sigma) and `iou`; `spread`, the standard deviation over eight
+        orientations, NaN where not measured: all of shape (n, k). `seconds`: time that the method took.
     """
     seconds, parts = 0.0, []
     for start in range(0, len(blends), batch):
@@ -112,8 +113,6 @@ def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, b
         part = {"flux": np.array(pred["flux"], float)}
         if "masks" in pred.colnames:
             part["iou"] = iou(masks, np.asarray(pred["masks"]))
-        zero, _, _ = render(sample, rows, fill="zero", masks=False)
-        part["flux_zero"] = np.array(method.measure(zero, rows)["flux"], float)
         if "flux_err" in pred.colnames:
             part["err"] = np.array(pred["flux_err"], float)
             part["spread"] = np.full(part["err"].shape, np.nan)
@@ -124,18 +123,17 @@ def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, b
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} | {"seconds": seconds}
 
 
-def answers(exam: Exam, method: Method, sample: Sample, blends: Table) -> dict:
-    """As `measure`, or what an interrupted exam has measured already with these weights and blends."""
-    what = (method.key, exam.turned, sample.sky_fingerprint, sorted(sample.fingerprints.values()))
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=8)
-    for name in ("id", "dx", "dy", "orient"):
-        digest.update(np.asarray(blends[name]).tobytes())
+def kept(exam: Exam, say: str, make: Callable[[], dict], *what) -> dict:
+    """What `make` gives, or what an interrupted exam has kept of it; it depends on `what`, arrays and other values."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in what:
+        digest.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else repr(part).encode())
     path = exam.out / "answers" / f"{digest.hexdigest()}.npz"
     if path.is_file():
         with np.load(path) as stored:
             return dict(stored)
-    print(f"{method.name}: {len(blends)} blends of {sample.name}", flush=True)
-    found = measure(method, sample, blends, turned=exam.turned)
+    print(say, flush=True)
+    found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     with draft.open("wb") as file:
@@ -144,54 +142,40 @@ def answers(exam: Exam, method: Method, sample: Sample, blends: Table) -> dict:
     return found
 
 
+def answers(exam: Exam, method: Method, sample: Sample, blends: Table) -> dict:
+    """As `measure`, or what an interrupted exam has measured already with these weights and blends."""
+    known = (method.key, exam.turned, sample.sky_fingerprint, sorted(sample.fingerprints.values()))
+    recipe = (np.asarray(blends[name]) for name in ("id", "dx", "dy", "orient"))
+    make = partial(measure, method, sample, blends, turned=exam.turned)
+    return kept(exam, f"{method.name}: {len(blends)} blends of {sample.name}", make, known, *recipe)
+
+
+def examined(exam: Exam) -> dict[str, Sample]:
+    """The galaxies that nobody was trained on, in the survey's sky, cleaned."""
+    made = split(clean(load_sample("synthetic", n=exam.galaxies, seed=SEED)), SHARES, SEED)[2]
+    return dict(zip(SAMPLES, (made, clean(load_sample(exam.folder))), strict=True))
+
+
 def score_table(exam: Exam) -> Table:
-    """Every finished network and SEP, on synthetic galaxies, on real ones, and on real ones held out of fine-tuning.
+    """Every finished network and SEP, on synthetic galaxies and on real ones.
 
     A row per sample, method and member, see `score_rows`; ``meta`` says how it was made.
     """
     methods = [sep_method(), *filter(None, (network_method(exam, run) for run in RUNS))]
-    test = split(clean(load_sample("synthetic", n=exam.galaxies, seed=SEED, noise="white")), SHARES, SEED)[2]
-    real = real_galaxies(exam)
-    tables = []
-    for name, sample in zip(SAMPLES, (test, real), strict=False):
+    samples, tables = examined(exam), []
+    for name, sample in samples.items():
         blends = draw_blends(sample, exam.blends, SEED)
-        chosen = [m for m in methods if not (sample is real and m.name == FINETUNED)]
-        tables.append(score_rows(name, blends, {m: answers(exam, m, sample, blends) for m in chosen}))
-    tables += fold_rows(exam, real, [m for m in methods if m.name in (SEP_LABEL, SHIPPED)])
+        tables.append(score_rows(name, blends, {m: answers(exam, m, sample, blends) for m in methods}))
     table = vstack(tables, metadata_conflicts="silent")
     table.meta = {
         "made_by": exam.made_by,
         "blends": exam.blends,
         "turned": exam.turned,
-        "folds": exam.folds,
-        "synthetic": f"{len(test)} synthetic galaxies (the test part of seed {SEED})",
-        "real": f"{len(real)} real HST galaxies ({real.name})",
+        "synthetic": f"{len(samples['synthetic'])} synthetic galaxies (the test part of seed {SEED})",
+        "real": f"{len(samples['real'])} real HST galaxies ({samples['real'].name})",
         "training": {label: _training(exam, run) for run, label in RUNS.items() if card_of(exam, run)},
     }
     return table
-
-
-def fold_rows(exam: Exam, real: Sample, others: list[Method]) -> list[Table]:
-    """Scores of the fine-tuned networks, each on blends of the galaxies held out of its training, and of others there.
-
-    A single table, or none where a fold is not trained yet.
-    """
-    tuned = [network_method(exam, f"finetune-{k + 1}") for k in range(exam.folds)]
-    if not all(tuned):
-        return []
-    sets, found = [], {}
-    for method, (_, held) in zip(tuned, folds(exam, real), strict=True):
-        sets.append(draw_blends(held, max(exam.blends // exam.folds, 1), SEED))
-        for m in (*others, method):
-            found.setdefault(m.name, []).append(answers(exam, m, held, sets[-1]))
-    blends = vstack(sets, metadata_conflicts="silent")
-    pooled = {
-        name: {key: sum(p[key] for p in parts) if key == "seconds" else np.concatenate([p[key] for p in parts])
-               for key in parts[0]}
-        for name, parts in found.items()
-    }  # fmt: skip
-    last = replace(tuned[-1], card=card_of(exam, "fractions-finetuned") or tuned[-1].card)
-    return [score_rows(SAMPLES[2], blends, {m: pooled[m.name] for m in (*others, last)})]
 
 
 def score_rows(name: str, blends: Table, found: dict[Method, dict]) -> Table:
@@ -212,9 +196,9 @@ def score_rows(name: str, blends: Table, found: dict[Method, dict]) -> Table:
         `failed`; with an error each from resampling galaxies: `mape` and `median` (% of flux), `scatter` (mag),
         `outliers` (%, further off than 0.75 mag), `iou` (mean), `within1` and `within2` (% of the fluxes within one and
         two predicted sigmas), `steady` (% of the blends whose flux spreads by less than the predicted sigma over eight
-        orientations), `mape_zero` (% of flux, under zero fill), `mape_seen` (% of flux, blends on which SEP measured
-        this galaxy), `to_sep` and `to_blend2flux` (ratios of MAPE on the same blends); `parameters`, `minutes` (of
-        training), `trained` and `measured` (images per second).
+        orientations), `mape_seen` (% of flux, blends on which SEP measured this galaxy), `to_sep` and `to_blend2flux`
+        (ratios of MAPE on the same blends); `parameters`, `minutes` (of training), `trained` and `measured` (images per
+        second).
     """
     flux = np.array(blends["flux"], float)
     off = {method.name: percent(flux, answer["flux"]) for method, answer in found.items()}
@@ -232,22 +216,23 @@ def score_rows(name: str, blends: Table, found: dict[Method, dict]) -> Table:
                 "median": (own["median_flux"], own["median_flux_err"]),
                 "scatter": (own["scatter"], own["scatter_err"]),
                 "outliers": (100 * own["outliers"], 100 * own["outliers_err"]),
-                "mape_zero": mean(percent(of["true"], of["flux_zero"]), ids),
             }
             rivals = {"to_sep": SEP_LABEL, "to_blend2flux": "blend2flux"}
             rivals = {key: np.ravel(off[rival][:, places]) for key, rival in rivals.items() if rival in off}
-            pairs |= {key: mean(of["off"], ids, rival) for key, rival in rivals.items()}
+            pairs |= {key: resampled(ratio, ids, of["off"], rival) for key, rival in rivals.items()}
             if "to_sep" in rivals:
-                pairs["mape_seen"] = mean(np.where(np.isfinite(rivals["to_sep"]), of["off"], np.nan), ids)
+                pairs["mape_seen"] = resampled(weighted_mean, ids, of["off"] + 0 * rivals["to_sep"])
             if method.card.get("architecture") == "unet":  # measures no flux of its own
                 row |= {"n": len(ids), "failed": 0}
                 pairs = {}
             if "iou" in of:
-                pairs["iou"] = mean(of["iou"], ids)
+                pairs["iou"] = resampled(weighted_mean, ids, of["iou"])
             if "err" in of:
                 away, spread = np.abs(of["flux"] - of["true"]), of["spread"]
-                pairs |= {f"within{n}": mean(100.0 * (away <= n * of["err"]), ids) for n in (1, 2)}
-                pairs["steady"] = mean(np.where(np.isfinite(spread), 100.0 * (spread < of["err"]), np.nan), ids)
+                for n in (1, 2):
+                    pairs[f"within{n}"] = resampled(weighted_mean, ids, 100.0 * (away <= n * of["err"]))
+                steady = np.where(np.isfinite(spread), 100.0 * (spread < of["err"]), np.nan)
+                pairs["steady"] = resampled(weighted_mean, ids, steady)
             for key in SCORES:
                 row[key], row[f"{key}_err"] = map(float, pairs.get(key, (np.nan, np.nan)))
             rows.append(row | _cost(method.card) | {"measured": len(blends) / float(answer["seconds"])})
@@ -266,18 +251,20 @@ def percent(true: np.ndarray, measured: np.ndarray) -> np.ndarray:
     return np.where(good, 100 * np.abs(measured / true - 1), np.nan)
 
 
-def mean(values: np.ndarray, galaxies: np.ndarray, below: np.ndarray | None = None) -> tuple[float, float]:
-    """Mean of values, or ratio of two means over the same rows, with its error from resampling galaxies."""
-    below = np.ones(len(values)) if below is None else below
-    good = np.isfinite(values) & np.isfinite(below)
+def resampled(statistic: Callable, galaxies: np.ndarray, *values: np.ndarray) -> tuple[float, float]:
+    """``statistic(*values, weights)`` of the rows without NaN, and its error from resampling galaxies."""
+    good = np.isfinite(values).all(axis=0)
     if not good.any():
         return np.nan, np.nan
-    values, below, galaxies = values[good], below[good], galaxies[good]
-    value = values.sum() / below.sum()
-    if len(np.unique(galaxies)) < 2:
-        return value, np.nan
-    counts = resample(galaxies)
-    return value, float((counts @ values / (counts @ below)).std(ddof=1))
+    return tuple(with_errors([partial(statistic, *(each[good] for each in values))], galaxies[good])[0].tolist())
+
+
+def ratio(values: np.ndarray, below: np.ndarray, weights: np.ndarray, of: Callable = weighted_mean) -> np.ndarray:
+    """Ratio of the means of two measurements of the same rows."""
+    return of(values, weights) / of(below, weights)
+
+
+median_ratio = partial(ratio, of=weighted_median)
 
 
 def _cost(card):
