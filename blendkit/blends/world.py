@@ -14,7 +14,10 @@ over white noise, pixels) and an extra blur (FWHM, pixels)."""
 def observe(
     light: np.ndarray, *, sigma=NOISE, correlation: float = CORRELATION, blur: float = 0.0, level=0.0, seed: int = 0
 ) -> np.ndarray:
-    """Light, (n, ny, nx) or of galaxies apart (n, ny, nx, k), under a sky as in `RANGES`; sigma, level also (n,)."""
+    """Light, (n, ny, nx) or of galaxies apart (n, ny, nx, k), under a sky of your choice: (n, ny, nx) float32.
+
+    Units as in `RANGES`; `sigma` and `level` are numbers or (n,), one for each blend.
+    """
     light = np.asarray(light, float)
     light = light.sum(axis=-1) if light.ndim == 4 else light
     if blur:
