@@ -8,32 +8,23 @@ from keras import ops
 from ..data.check import require
 from ..data.sample import Sample
 from .geometry import DEEP, FADE, TURN_BACK
-from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
-from .rendering import sky_stamps
+from .recipe import placements, true_fluxes
 
 
 class BlendLayer(keras.layers.Layer):
-    """Renders blends from a sample that lies on the device; equal to `blendkit.render`.
+    """Renders blends from a sample, copied to the device once, as `blendkit.render` with its sky fill.
 
     Bit for bit where `dmag` is 0, else within 4 units in the last place; always in float32, whatever the policy.
-
-    Parameters
-    ----------
-    sample : Sample
-        Its stamps, masks, fluxes and sky are copied to the device once.
-    fill : {"sky", "zero"}
-        What a shift or a turn leaves empty, as in `render`.
     """
 
-    def __init__(self, sample: Sample, fill: str = "sky"):
+    def __init__(self, sample: Sample):
         n = sample.images.size
         require(n < 2**31, f"the sample has {n:,} pixels, expected fewer than {2**31:,}: train on fewer galaxies.")
         super().__init__(trainable=False, dtype="float32", name="blend")
-        self.sample, self.fill = sample, fill
-        self.shape = sample.images.shape[1:]
+        self.sample, self.shape = sample, sample.images.shape[1:]
         self.stamps = self._hold(sample.images.reshape(-1))
         self.masks = self._hold(sample.own_masks().reshape(-1).astype(np.uint8))
-        self.bank = self._hold(sky_stamps(sample, fill))
+        self.bank = self._hold(sample.sky)
         self.flux = self._hold(true_fluxes(sample).astype(np.float32))
         self.built = True
 
@@ -48,13 +39,8 @@ class BlendLayer(keras.layers.Layer):
         `rows` (n, k, 5) int32: row in the sample (-1 for an empty place), dy, dx, orientation, row of the sky bank;
         `scale` (n, k) float32: factor on the pixels.
         """
-        rows = check_recipe(self.sample, blends)
-        check_fingerprint(self.sample, blends, self.fill)
-        columns = (column(blends, name) for name in ("dy", "dx", "orient"))
-        return {
-            "rows": np.stack([rows, *columns, sky_rows(blends["id"], self.bank.shape[0])], axis=-1).astype(np.int32),
-            "scale": (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32),
-        }
+        *rows, scale = placements(self.sample, blends, "sky", self.bank.shape[0])
+        return {"rows": np.stack(rows, axis=-1).astype(np.int32), "scale": scale}
 
     def __call__(self, blends, **kwargs):
         return super().__call__(self.recipe(blends) if hasattr(blends, "colnames") else blends, **kwargs)
@@ -94,10 +80,9 @@ class BlendLayer(keras.layers.Layer):
         stamp = ops.take(ops.convert_to_tensor(self.stamps), at)
         sky = ops.take(ops.convert_to_tensor(self.bank), sky, axis=0)
         depth_y, depth_x = (_depth(*axis) for axis in ((ny, dy, turn[:, :, 0]), (nx, dx, turn[:, :, 1])))
-        fades = (ops.minimum, FADE if self.fill == "sky" else np.sign(FADE)), (ops.maximum, FADE[::-1].copy())
         share, share_of_sky = (  # the nearer seam's
             nearer(ops.take(fade, depth_y, axis=0)[:, :, None], ops.take(fade, depth_x, axis=0)[:, None, :])
-            for nearer, fade in fades
+            for nearer, fade in ((ops.minimum, FADE), (ops.maximum, FADE[::-1].copy()))
         )
         # choices after each product: else a compiler rounds the product and the sum that follows as one
         stamp = ops.where(share != 1, stamp * share, stamp) + ops.where(share_of_sky != 1, sky * share_of_sky, sky)

@@ -201,6 +201,15 @@ def check_fingerprint(sample: Sample, blends: Table, fill: str) -> None:
         require(given == value, f"{told}: {cure}" + (", or fill='zero'." if what == "sky" else "."))
 
 
+def placements(sample: Sample, blends: Table, fill: str, bank_size: int) -> list[np.ndarray]:
+    """Row in the sample (-1: none), dy, dx, orientation, row of the sky bank, and scale of each galaxy, each (n, k)."""
+    rows = check_recipe(sample, blends)
+    check_fingerprint(sample, blends, fill)
+    moved = (column(blends, name) for name in ("dy", "dx", "orient"))
+    scale = (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)
+    return [rows, *moved, sky_rows(blends["id"], bank_size), scale]
+
+
 def column(blends: Table, name: str) -> np.ndarray:
     """A column of the recipe, (n, k); those that are left out are zero."""
     return np.asarray(blends[name]) if name in blends.colnames else np.zeros(np.shape(blends["id"]), int)

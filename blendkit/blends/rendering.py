@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..data.check import require
 from ..data.sample import Sample
 from .geometry import place, place_segment
-from .recipe import check_fingerprint, check_recipe, column, sky_rows, true_fluxes
+from .recipe import column, placements, sky_rows, true_fluxes
 
 
 def render(
@@ -41,12 +41,12 @@ def render(
     fluxes : array of float32, shape (n, k), e-/s
         FLUX_AUTO of each galaxy alone; NaN for an empty place.
     """
-    rows = check_recipe(sample, blends)
-    check_fingerprint(sample, blends, fill)
-    stamps, bank, fade = sample.images, list(sky_stamps(sample, fill)), fill == "sky"
+    stamps, bank, fade = sample.images, list(_sky_stamps(sample, fill)), fill == "sky"
+    places = placements(sample, blends, fill, len(bank))
+    rows = places[0]
     images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
     scratch = np.empty_like(stamps[0])
-    members = zip(*(values[::-1] for values in _members(blends, rows, len(bank))), strict=True)
+    members = zip(*(values[::-1] for values in _flat(places)), strict=True)
     for image in images[::-1]:  # from the last galaxy of the last blend to the first of the first
         target = image
         for row, dy, dx, orient, sky, scale in islice(members, rows.shape[1]):
@@ -64,18 +64,16 @@ def render(
     for i in np.flatnonzero((rows < 0).all(axis=1)):
         images[i] = bank[sky_rows(blends["id"][i : i + 1], len(bank))[0, 0]]
     fluxes = np.where(rows < 0, np.nan, true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag")))
-    return images, _masks(sample, blends, rows) if masks else None, fluxes.astype(np.float32)
+    return images, _masks(sample, places) if masks else None, fluxes.astype(np.float32)
 
 
 def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndarray:
     """The galaxies of each blend apart, (n, ny, nx, k) float32; they add up to the image of `render`, 0 where empty."""
-    rows = check_recipe(sample, blends)
-    check_fingerprint(sample, blends, fill)
-    bank = sky_stamps(sample, fill)
-    parts = np.zeros((*rows.shape, *sample.images.shape[1:]), np.float32)
-    for part, row, dy, dx, orient, sky, scale in zip(
-        parts.reshape(-1, *parts.shape[2:]), *_members(blends, rows, len(bank)), strict=True
-    ):
+    bank = _sky_stamps(sample, fill)
+    places = placements(sample, blends, fill, len(bank))
+    parts = np.zeros((*places[0].shape, *sample.images.shape[1:]), np.float32)
+    one_by_one = zip(parts.reshape(-1, *parts.shape[2:]), *_flat(places), strict=True)
+    for part, row, dy, dx, orient, sky, scale in one_by_one:
         if row >= 0:
             place(part, sample.images[row], orient, dy, dx, bank[sky], fill == "sky")
             part *= scale
@@ -122,22 +120,20 @@ def export(
     return folder
 
 
-def sky_stamps(sample: Sample, fill: str) -> np.ndarray:
+def _sky_stamps(sample, fill):
     """What a shift or a turn leaves empty is filled from these, (m, ny, nx) float32."""
     return sample.sky if fill == "sky" else np.zeros((1, *sample.images.shape[1:]), np.float32)
 
 
-def _members(blends, rows, bank_size):
-    """Flat lists, a number for each galaxy of each blend: row, dy, dx, orient, row of the sky bank and scale."""
-    scale = (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)
-    columns = rows, *(column(blends, name) for name in ("dy", "dx", "orient")), sky_rows(blends["id"], bank_size), scale
-    return [values.ravel().tolist() for values in columns]
+def _flat(places):
+    """`placements` as flat lists."""
+    return [values.ravel().tolist() for values in places]
 
 
-def _masks(sample, blends, rows):
-    reach, k = sample.reach.tolist(), rows.shape[1]
-    masks = np.zeros((len(blends), *sample.segmaps.shape[1:], k), bool)
-    for m, (row, dy, dx, orient, *_) in enumerate(zip(*_members(blends, rows, 1), strict=True)):
+def _masks(sample, places):
+    reach, (n, k) = sample.reach.tolist(), places[0].shape
+    masks = np.zeros((n, *sample.segmaps.shape[1:], k), bool)
+    for m, (row, dy, dx, orient, *_) in enumerate(zip(*_flat(places), strict=True)):
         if row >= 0:
             place_segment(masks[m // k, ..., m % k], sample.segmaps[row], reach[row], orient, dy, dx)
     return masks
