@@ -52,14 +52,11 @@ def render(
         for row, dy, dx, orient, sky, scale in islice(members, rows.shape[1]):
             if row < 0:
                 continue
-            part = stamps[row]
-            if target is image or dy or dx or orient or scale != 1:
-                place(target, part, orient, dy, dx, bank[sky], fade)
-                part = target
-                if scale != 1:
-                    part *= scale
+            place(target, stamps[row], orient, dy, dx, bank[sky], fade)
+            if scale != 1:
+                target *= scale
             if target is scratch:
-                np.add(part, image, image)
+                image += scratch
             target = scratch
     for i in np.flatnonzero((rows < 0).all(axis=1)):
         images[i] = bank[sky_rows(blends["id"][i : i + 1], len(bank))[0, 0]]
