@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..data.check import require
 from ..data.sample import Sample
 from .geometry import place, place_segment
-from .recipe import column, placements, sky_rows, true_fluxes
+from .recipe import column, placements, true_fluxes
 
 
 def render(
@@ -41,9 +41,8 @@ def render(
     fluxes : array of float32, shape (n, k), e-/s
         FLUX_AUTO of each galaxy alone; NaN for an empty place.
     """
-    stamps, bank, fade = sample.images, list(_sky_stamps(sample, fill)), fill == "sky"
-    places = placements(sample, blends, fill, len(bank))
-    rows = places[0]
+    stamps, bank = sample.images, _sky_stamps(sample, fill)
+    rows, *_, skies, _ = places = placements(sample, blends, fill, len(bank))
     images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
     scratch = np.empty_like(stamps[0])
     members = zip(*(values[::-1] for values in _flat(places)), strict=True)
@@ -52,14 +51,14 @@ def render(
         for row, dy, dx, orient, sky, scale in islice(members, rows.shape[1]):
             if row < 0:
                 continue
-            place(target, stamps[row], orient, dy, dx, bank[sky], fade)
+            place(target, stamps[row], orient, dy, dx, bank[sky], fill == "sky")
             if scale != 1:
                 target *= scale
             if target is scratch:
                 image += scratch
             target = scratch
-    for i in np.flatnonzero((rows < 0).all(axis=1)):
-        images[i] = bank[sky_rows(blends["id"][i : i + 1], len(bank))[0, 0]]
+    nobody = (rows < 0).all(axis=1)
+    images[nobody] = bank[skies[nobody, 0]]
     fluxes = np.where(rows < 0, np.nan, true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag")))
     return images, _masks(sample, places) if masks else None, fluxes.astype(np.float32)
 
