@@ -34,11 +34,7 @@ class BlendLayer(keras.layers.Layer):
         return self.add_weight(initializer=lambda *_, **__: array, **held)
 
     def recipe(self, blends: Table) -> dict[str, np.ndarray]:
-        """What `call` needs to know of each galaxy of each blend, in a dict.
-
-        `rows` (n, k, 5) int32: row in the sample (-1 for an empty place), dy, dx, orientation, row of the sky bank;
-        `scale` (n, k) float32: factor on the pixels.
-        """
+        """What `call` needs to know: the `placements`, `rows` (n, k, 5) int32 and `scale` (n, k) float32."""
         *rows, scale = placements(self.sample, blends, "sky", self.bank.shape[0])
         return {"rows": np.stack(rows, axis=-1).astype(np.int32), "scale": scale}
 

@@ -81,10 +81,7 @@ def own_shape(image: np.ndarray, segment: np.ndarray) -> np.void:
 
 
 def flux_auto(images: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """FLUX_AUTO (n,) in e-/s of galaxies alone on their stamps, the ground truth of every blend; NaN where it fails.
-
-    `images` are (n, ny, nx); `segments`, bool, the galaxies' own pixels, which give the shape of the Kron ellipse.
-    """
+    """FLUX_AUTO, (n,) e-/s, of galaxies alone; their own `segments`, bool, shape the Kron ellipses; NaN: it failed."""
     fluxes = np.full(len(images), np.nan)
     for i, (image, segment) in enumerate(zip(images, segments, strict=True)):
         image = np.require(image, np.float32, "CW")

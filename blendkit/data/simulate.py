@@ -260,10 +260,7 @@ def draw_neighbours(rng: Random, central: np.ndarray, r_eff: float, sharper: flo
 
 
 def segment(layers: list[np.ndarray], rng: Random) -> tuple[np.ndarray, int]:
-    """Segmentation map as SExtractor would leave it, and the label of ``layers[0]``; labels come in random order.
-
-    Bright pixels belong to their brightest contributor; who owns fewer than MIN_AREA is not detected.
-    """
+    """Segmentation map as SExtractor would leave it, and the label of ``layers[0]``; labels come in random order."""
     light = np.stack(layers)
     above = light.sum(0) > THRESHOLD
     area = np.bincount(light.argmax(0)[above], minlength=len(layers))

@@ -62,11 +62,7 @@ def style() -> AbstractContextManager:
 
 
 def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
-    """Pixels (e-/s) as shades from 0 to 1, so that sky noise and a galaxy's core are both visible.
-
-    An inverse hyperbolic sine in units of twice the `noise`, from -3 (0) to 1,000 times the noise (1): the same flux
-    always gets the same shade.
-    """
+    """Pixels (e-/s) as shades: asinh in units of twice the `noise`, 0 at -3 times and 1 at 1,000 times the noise."""
     low, high = np.arcsinh(-3.0 / 2), np.arcsinh(1000.0 / 2)
     shade = (np.arcsinh(np.asarray(image, np.float32) / np.float32(2 * noise)) - low) / (high - low)
     return np.clip(shade, 0, 1).astype(np.float32)

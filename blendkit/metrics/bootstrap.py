@@ -55,10 +55,9 @@ def robust_scatter(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def with_errors(statistics: list, galaxies: np.ndarray, n_bootstrap: int = 200, seed: int = 0) -> np.ndarray:
-    """Each statistic of all rows and its standard deviation over resamples of the galaxies, (k, 2).
+    """Each statistic of all rows, a function from weights (m, n) to values (m,), and its error from resamples, (k, 2).
 
-    A statistic is a function from weights, (m, n), to its value in each of m resamples, (m,). NaN without rows; errors
-    also with a single galaxy, which is in all resamples alike and tells nothing of another one.
+    NaN without rows; errors also with a single galaxy, which is alike in all resamples and tells nothing of others.
     """
     result = np.full((len(statistics), 2), np.nan)
     if len(galaxies):

@@ -101,12 +101,9 @@ class View(anywidget.AnyWidget):
 
 
 class BlendView(View):
-    """Two stamps, one of which can be dragged over the other; JavaScript shifts, scales, adds and paints.
+    """Two stamps, one of which can be dragged over the other; JavaScript shifts, scales, adds and paints."""
 
-    The first traits belong to the pair of galaxies and are sent once for each, the second follow the sliders.
-    """
-
-    kind = Unicode("blend").tag(sync=True)
+    kind = Unicode("blend").tag(sync=True)  # the first traits are sent once for a pair, the others follow the sliders
     stamps, sky, segments, field = (Bytes().tag(sync=True) for _ in range(4))  # segments uint8, others float32
     shape, limits, turns = (List(Int()).tag(sync=True) for _ in range(3))  # ny, nx; largest |dx|, |dy|; orientations
     pair = List(Unicode()).tag(sync=True)  # catalogue ids, which may be too long for numbers
