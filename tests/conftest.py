@@ -66,6 +66,7 @@ hst = session(lambda hst_folder: bk.load_sample(hst_folder))
 hst_clean = session(lambda hst: bk.clean(hst))
 synthetic = session(lambda: bk.load_sample("synthetic", n=200, seed=0))
 synthetic_clean = session(lambda synthetic: bk.clean(synthetic))
+galaxies = session(lambda: bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1))  # of the tests of widgets
 published_csv = session(lambda: shared("paper/output_catalog.csv"))
 published = session(lambda published_csv: bk.load_published(published_csv))  # blends and predictions
 make_sample = session(lambda: gaussian_sample)

@@ -53,12 +53,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="package")
-def galaxies():
-    """The sample that the notebook makes."""
-    return bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)
-
-
-@pytest.fixture(scope="package")
 def chromium():
     pytest.importorskip("playwright", reason="needs playwright: pip install -e '.[test]'")
     with lab.chromium() as browser:

@@ -12,11 +12,10 @@ from numpy.testing import assert_array_equal
 import blendkit as bk
 from blendkit.data import load
 from blendkit.data.remote import CANDELS_FILES
-from blendkit.data.sample import MORPHOLOGIES
+from blendkit.data.sample import META, MORPHOLOGIES, SKY
 from tools.exam.train import join
 
 IMAGES, SEGMAPS, CATALOG = CANDELS_FILES
-SKY, META = "candels_sky.npy", "candels_meta.json"
 RELEASE = ["ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype", "segval"]
 
 

@@ -134,10 +134,9 @@ class TestRefused:
 class TestShipped:
     @pytest.mark.parametrize("name", list(weights.shipped()))
     def test_those_of_this_checkout(self, name):
-        """Each loads, both files are small, and its card tells where it comes from."""
+        """Each loads, and its card is small and tells where it comes from."""
         network, card = weights.load(name)
         assert (card["name"], card["parameters"]) == (name, network.count_params())
-        assert (weights.FOLDER / f"{name}.weights.h5").stat().st_size < 4e6
         assert (weights.FOLDER / f"{name}.json").stat().st_size < 20_000
         assert {"seed", "accuracy", "limits", "made_by", "n_galaxies", "hardware", "seconds"} <= card.keys()
         assert card["seeds"]

@@ -10,11 +10,6 @@ import blendkit as bk
 from blendkit.widgets.export import WIDGET_VIEW
 
 
-@pytest.fixture(scope="module")
-def galaxies():
-    return bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)
-
-
 def asks_nobody(page):
     """The page, which forbids requests before anything else, and makes none."""
     asking = r"<script[^>]*src|<link|<iframe|@import|\bsrc=(?![\"']?data:)|url\((?![\"']?data:)|mathjax|require\.js"
