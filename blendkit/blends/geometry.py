@@ -38,10 +38,7 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
 def place(
     target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade: bool = False
 ) -> None:
-    """Write a stamp, turned and shifted, into `target`, and `fill` where that leaves the frame empty; all (ny, nx).
-
-    With `fade` the outermost pixels of the stamp along such a seam go over into `fill`, see FADE.
-    """
+    """Write a turned, shifted stamp into `target`, `fill` where that leaves it empty; with `fade` seams go over."""
     ny, nx = target.shape
     if orient or not target.flags.c_contiguous:
         (rows, columns), part = landing(target.shape, stamp, orient, dy, dx)

@@ -55,11 +55,7 @@ def detect(image: np.ndarray) -> Detections:
 
 
 def kron_flux(image: np.ndarray, shape, others: np.ndarray | None = None) -> float:
-    """Flux inside 2.5 Kron radii, and at least inside a circle of 3.5 pixels: FLUX_AUTO as it is made with SEP.
-
-    `image` is float32 and C-contiguous, `shape` has `x`, `y`, `a`, `b`, `theta` as `sep.extract` gives them; pixels of
-    `others` (bool) count as zero. NaN where the Kron radius cannot be measured.
-    """
+    """FLUX_AUTO about a row of `sep.extract` on a C-contiguous float32 stamp; pixels of `others` (bool) are zero."""
     x, y, a, b, theta = (float(shape[name]) for name in ("x", "y", "a", "b", "theta"))
     theta = min(max(theta, -np.pi / 2), np.pi / 2)
     if others is not None:
@@ -69,7 +65,7 @@ def kron_flux(image: np.ndarray, shape, others: np.ndarray | None = None) -> flo
         return float(sep.sum_circle(image, [x], [y], KRON_MIN_RADIUS)[0][0])
     if np.isfinite(radius):
         return float(sep.sum_ellipse(image, [x], [y], [a], [b], [theta], KRON_FACTOR * radius)[0][0])
-    return np.nan
+    return np.nan  # no Kron radius can be measured
 
 
 def own_shape(image: np.ndarray, segment: np.ndarray) -> np.void:

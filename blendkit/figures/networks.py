@@ -37,10 +37,7 @@ _LOSSES = {"loss": ("training", "0.5"), "val_loss": ("validation: other galaxies
 
 
 def learning_curve(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Losses of a training run after each epoch, and flux errors where the network gives fluxes.
-
-    `history` is such as ``bk.training.history(folder)``. A dot marks the lowest validation loss: its weights are kept.
-    """
+    """Losses after each epoch of a training's `history`, the best one dotted, and flux errors where there are any."""
     names = getattr(history, "colnames", history)
     errors = {f"val_mape_{member}": (member, COLOURS[member]) for member in MEMBERS if f"val_mape_{member}" in names}
     title = "Learning: validation follows training down; where it turns up again, learning has become memory"
