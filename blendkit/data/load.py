@@ -11,11 +11,11 @@ import numpy as np
 from astropy.table import Table
 
 from .check import require
-from .remote import CANDELS_FILES, CHECKOUT, data_folder, fetch, fetch_candels, missing, settle
+from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing, settle
 from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample, floats
 from .simulate import VERSION, simulate
 
-REFERENCE = CHECKOUT / "data" / "reference"
+REFERENCE = Path(__file__).resolve().parents[1] / "shipped" / "reference"
 _COMMIT = "https://raw.githubusercontent.com/aboucaud/coindeblend/7aabf78483961f218e6be81e2e728add370923e3"
 URL = f"{_COMMIT}/paper_plots/output_catalog.csv"
 SHA256 = "6ce8b0037f9a41d07b973069a99f2d08e70432a2de850055a43e18b0c58af06b"

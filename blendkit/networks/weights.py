@@ -20,7 +20,7 @@ from .backend import load_keras
 if TYPE_CHECKING:
     import keras
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "weights"  # of those that come with the package
+FOLDER = Path(__file__).resolve().parents[1] / "shipped" / "weights"  # of those that come with the package
 H5 = ".weights.h5"
 NEEDED = {"architecture", "arguments", "sha256", "parameters"}
 CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
