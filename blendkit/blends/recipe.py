@@ -4,16 +4,17 @@ import warnings
 
 import numpy as np
 from astropy.table import Table
+from scipy.spatial import KDTree
 
-from ..data.check import require
+from ..data.check import plain, require
 from ..data.sample import Sample
 from .geometry import landing
 
-RECIPE = ("id", "dx", "dy", "dmag", "orient")
+RECIPE = {"id": "numbers", "dx": "pixels", "dy": "pixels", "dmag": "AB magnitudes", "orient": "numbers"}
 
 
 def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int = 42) -> tuple[Sample, ...]:
-    """Divide a sample by galaxy: none is on two sides (section 2.3).
+    """Divide a sample by galaxy: none is on two sides (section 2.3), nor is one that stands in it under two ids.
 
     `shares` are those of the galaxies on each side and add up to one. There are as many sides, for example train,
     validation and test.
@@ -23,10 +24,26 @@ def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int
     given = tuple(shares.ravel().tolist())
     require(good, f"shares = {given} were given, expected positive numbers that add up to 1.")
     ends = np.round(np.cumsum(shares) * len(sample)).astype(int)
-    sides = np.split(np.random.default_rng(seed).permutation(len(sample)), ends[:-1])
+    side, order = np.empty(len(sample), int), np.random.default_rng(seed).permutation(len(sample))
+    side[order] = np.searchsorted(ends, np.arange(len(sample)), side="right")
+    side = side[_first_of_same(sample)]
     few = f"{len(sample)} galaxies were given for shares {given}, expected at least one on each side"
-    require(all(map(len, sides)), f"{few}: use a larger sample or fewer sides.")
-    return tuple(sample[np.sort(side)] for side in sides)
+    require(len(np.unique(side)) == len(shares), f"{few}: use a larger sample or fewer sides.")
+    return tuple(sample[side == i] for i in range(len(shares)))
+
+
+def _first_of_same(sample):
+    """For each stamp the first one that shows the same galaxy, whatever its level, unit and surroundings, (n,)."""
+    (y, x), reach = sample.centre, min(8, *sample.centre)
+    core = sample.images[:, y - reach : y + reach + 1, x - reach : x + reach + 1].astype(float)
+    core -= np.median(core, axis=(1, 2), keepdims=True)
+    core /= np.abs(core).sum(axis=(1, 2), keepdims=True) + 1e-300
+    sums = [core**2, core**3, np.abs(np.diff(core, axis=1)), np.abs(np.diff(core, axis=2))]
+    known = np.stack([np.log(np.abs(values.sum(axis=(1, 2))) + 1e-300) for values in sums], axis=1)
+    first = np.arange(len(sample))
+    for i, j in sorted(KDTree(known).query_pairs(1e-4)):
+        first[j] = min(first[j], first[i])
+    return first
 
 
 def draw_blends(
@@ -57,8 +74,9 @@ def draw_blends(
         Whether each galaxy gets one of its eight orientations at random; the paper leaves them as observed.
     """
     require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
+    max_dmag, dmag = (plain("max_dmag and dmag", value, RECIPE["dmag"])[()] for value in (max_dmag, dmag))
     require(max_dmag > 0, f"max_dmag = {max_dmag} was given, expected a positive difference in magnitudes.")
-    low, high = np.broadcast_to(separation, 2).tolist()
+    low, high = np.broadcast_to(plain("separation", separation), 2).tolist()
     require(0 <= low <= high, f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
     numbers = np.atleast_1d(members)
     fewest, most = numbers[[0, -1]].tolist()
@@ -112,31 +130,29 @@ def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     empty = ids == -1
     columns = {"id": _whole(ids)}
     for name, value in {"dx": dx, "dy": dy, "dmag": dmag, "orient": orient}.items():
-        value = _per_member(name, value, ids.shape, single)
+        value = _per_member(name, plain(name, value, RECIPE[name], sample.pixel_scale), ids.shape, single)
         columns[name] = np.where(empty, 0, value.astype(float) if name == "dmag" else _whole(value))
     blends = Table(columns)
     rows = check_recipe(sample, blends)
     known = {name: np.asarray(sample.catalog[name], float)[rows] for name in ("mag", "r_eff")}
     known["mag"] = known["mag"] + columns["dmag"]
-    known["flux"] = true_fluxes(sample)[rows] * 10 ** (-0.4 * columns["dmag"])
+    fluxes = true_fluxes(sample)
+    known["flux"] = fluxes[rows] * 10 ** (-0.4 * columns["dmag"])
     known["inside"] = _share_inside(sample, rows, blends)
     for values in known.values():
         values[empty] = np.nan
-    apart = np.hypot(*(columns[c] - columns[c][:, :1] for c in ("dx", "dy")))
-    apart[empty | empty[:, :1]] = apart[:, 0] = np.inf
-    nearest = np.arange(len(ids)), apart.argmin(axis=1)
-    distance = apart[nearest]
-    alone = ~np.isfinite(distance)
-    blends["distance"] = np.where(alone, np.nan, distance)
-    blends["delta_mag"] = np.where(alone, np.nan, known["mag"][:, 0] - known["mag"][nearest])
+    blends["distance"], nearest = _nearest(blends)
+    companion = np.where(np.isnan(blends["distance"]), np.nan, known["mag"][np.arange(len(ids)), nearest])
+    blends["delta_mag"] = known["mag"][:, 0] - companion
     for name in ("inside", "mag", "r_eff"):
         blends[name] = known[name]
     blends["morphology"] = np.where(empty, "", np.asarray(sample.catalog["morphology"])[rows])
     blends["flux"] = known["flux"]
     for name in ("distance", "delta_mag", "inside", "mag", "r_eff", "flux"):
         blends[name].info.format = ".3f"
-    of = {"fingerprint": dict(sample.fingerprints), "zeropoint": float(sample.zeropoint)}
-    blends.meta = of | {"sky": sample.sky_fingerprint, "shape": list(sample.images.shape[1:])}
+    of = {"fingerprint": dict(sample.fingerprints), "zeropoint": float(sample.zeropoint), "sky": sample.sky_fingerprint}
+    alone = dict(zip(np.asarray(sample.catalog["id"]).tolist(), fluxes.tolist(), strict=True))
+    blends.meta = of | {"shape": list(sample.images.shape[1:]), "pixel_scale": sample.pixel_scale, "flux": alone}
     return blends
 
 
@@ -176,6 +192,7 @@ def check_recipe(sample: Sample, blends: Table) -> np.ndarray:
         require(good, f"{found}, expected whole numbers from {low} to {high}.")
     good = ny == nx or not np.isin(column(blends, "orient"), (1, 3, 4, 6)).any()
     require(good, f"orient holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.")
+    check_unedited(blends)
     require(np.isfinite(column(blends, "dmag")).all(), "dmag holds NaN or infinite values, expected finite magnitudes.")
     ids = np.asarray(blends["id"])
     rows = np.full(shape, -1)
@@ -212,12 +229,38 @@ def placements(sample: Sample, blends: Table, fill: str, bank_size: int) -> list
 
 def column(blends: Table, name: str) -> np.ndarray:
     """A column of the recipe, (n, k); those that are left out are zero."""
-    return np.asarray(blends[name]) if name in blends.colnames else np.zeros(np.shape(blends["id"]), int)
+    given = name in blends.colnames
+    return (
+        plain(f"{name} of the blends", blends[name], RECIPE[name]) if given else np.zeros(np.shape(blends["id"]), int)
+    )
+
+
+def check_unedited(blends: Table) -> None:
+    """Refuse blends whose recipe was edited after fluxes and distances had been read off it."""
+    if "flux" not in blends.meta or not {"dx", "dy", "flux", "distance"} <= set(blends.colnames):
+        return
+    ids, alone = np.asarray(blends["id"]), blends.meta["flux"]
+    flux = np.reshape([alone.get(i, np.nan) for i in ids.ravel().tolist()], ids.shape)
+    flux = np.isclose(blends["flux"], flux * 10 ** (-0.4 * column(blends, "dmag")), 1e-6, 1e-3, equal_nan=True)
+    distance = np.isclose(blends["distance"], _nearest(blends)[0], 1e-6, 1e-3, equal_nan=True)
+    edited = np.flatnonzero(~(flux.all(axis=1) & distance))
+    told = (
+        f"{len(edited)} of {len(blends)} blends (first row {edited[:1]}) were edited: flux or distance are not theirs"
+    )
+    require(not len(edited), f"{told}; make them anew, bk.make_blends(sample, blends['id'], dx, dy, dmag, orient).")
+
+
+def _nearest(blends):
+    """Distance of the central galaxy from its nearest companion, (n,), NaN where it has none, and that one's place."""
+    empty = np.asarray(blends["id"]) == -1
+    apart = np.hypot(*(column(blends, name) - column(blends, name)[:, :1] for name in ("dx", "dy")))
+    apart[empty | empty[:, :1]] = apart[:, 0] = np.nan
+    place = np.where(np.isnan(apart), np.inf, apart).argmin(axis=1)
+    return apart[np.arange(len(apart)), place], place
 
 
 def _per_member(name, value, shape, single):
     """An argument of `make_blends` for each galaxy; a number for a whole blend is its companions'."""
-    value = np.asarray(value)
     if single and value.shape == shape[1:]:
         return value[None]
     if value.ndim < 2:

@@ -1,7 +1,40 @@
-"""The one way to refuse what comes from outside."""
+"""The door: what comes from outside is refused in one sentence, or becomes plain numbers in the kit's units."""
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import NDData
+
+_RATES = [rate / area for rate in (u.one, u.electron / u.s, u.ct / u.s, u.adu / u.s) for area in (u.one, u.pix)]
+KINDS = {  # what numbers are here: units that are taken, and how those become it that need a scale
+    "e-/s": {unit: None for unit in _RATES}
+    | {u.Jy: lambda flux, zeropoint: flux * 10 ** (0.4 * (zeropoint - 8.9))}
+    | {u.mag: lambda mag, zeropoint: 10 ** (-0.4 * (mag - zeropoint))},
+    "AB magnitudes": {u.one: None, u.mag: None, u.ABmag: None},
+    "pixels": {u.one: None, u.pix: None, u.arcsec: lambda radius, pixel_scale: radius / pixel_scale},
+    "arcsec per pixel": {u.one: None, u.arcsec: None, u.arcsec / u.pix: None},
+    "numbers": {u.one: None},
+}
 
 
 def require(condition, sentence: str) -> None:
     """Raise a ValueError with `sentence` (what was given, what is expected, what to do) unless `condition` holds."""
     if not condition:
         raise ValueError(sentence)
+
+
+def plain(what: str, values, kind: str = "numbers", scale: float | None = None) -> np.ndarray:
+    """`values` as an array of a kind in `KINDS`, NaN where they are masked; of plain numbers no copy is made.
+
+    `scale` is what units are converted by, where it is known: the zeropoint of "e-/s", arcsec per pixel of "pixels".
+    """
+    if isinstance(values, list | tuple) and any(hasattr(value, "unit") or hasattr(value, "mask") for value in values):
+        return np.stack([plain(what, value, kind, scale) for value in values])
+    unit, mask = getattr(values, "unit", None), getattr(values, "mask", None)
+    values = np.asarray(np.ma.getdata(values.data if isinstance(values, NDData) else getattr(values, "value", values)))
+    if unit is not None:
+        unit, known = u.Unit(unit), KINDS[kind]
+        near = [to for to in known if unit.is_equivalent(to) and (known[to] is None or scale is not None)]
+        require(near, f"{what} are in {unit}, expected {kind}: convert them, and give plain numbers.")
+        values = unit.to(near[0], values)
+        values = values if known[near[0]] is None else known[near[0]](values, scale)
+    return values if mask is None or not np.any(mask) else np.where(mask, np.nan, values)

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from astropy.table import Table
 
-from .check import require
+from .check import plain, require
 from .remote import CANDELS_FILES
 from .sky import sky_bank
 
@@ -32,16 +32,17 @@ class Sample:
     """Galaxies, one to a stamp, each at the stamp's centre pixel ``[ny // 2, nx // 2]``.
 
     What is checked, and the fingerprints by which blends know their galaxies, hold for the arrays as they were given:
-    make a changed sample with `dataclasses.replace` instead of writing into them.
+    make a changed sample with `dataclasses.replace` instead of writing into them, which blends once drawn forbid. Units
+    are converted, fluxes by the zeropoint and radii by the pixel scale; a masked pixel counts as NaN.
 
     Parameters
     ----------
-    images, segmaps : arrays of float32 and uint8, shape (n, ny, nx)
+    images, segmaps : arrays of float32 and of whole numbers, shape (n, ny, nx)
         Stamps in e-/s, and maps in which the label at the centre pixel is the galaxy's own, others are neighbours'
-        and 0 is sky.
+        and 0 is sky. Labels are kept as uint8; a stamp with others, such as a survey's own, is numbered anew from 1.
     catalog : astropy.table.Table
-        Columns `id`, `mag` (AB), `r_eff` (pixels), `morphology` (sph, disk, sphd, irr) and `segval`; `z` may be
-        NaN. `clean` adds `flux_auto`, FLUX_AUTO in e-/s of the galaxy alone, and `report`.
+        Columns `id`, `mag` (AB), `r_eff` (pixels), `morphology` (sph, disk, sphd, irr) and `segval`, the label at the
+        centre; `z` may be NaN. `clean` adds `flux_auto`, FLUX_AUTO in e-/s of the galaxy alone, and `report`.
     zeropoint, pixel_scale, name : float, float, str
         AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from, for titles.
     sky_stamps : array of float32, shape (k, ny, nx), optional
@@ -58,6 +59,8 @@ class Sample:
     sky_stamps: np.ndarray | None = None
 
     def __post_init__(self):
+        for name, value in _admitted(self).items():
+            object.__setattr__(self, name, value)
         _check(self)
 
     def __len__(self) -> int:
@@ -87,6 +90,7 @@ class Sample:
             for name, other in (("flux_auto", 0.0), ("truth_flux", np.nan))
         )
         made = np.where(np.isfinite(truth), "s", "").tolist()
+        self.images.flags.writeable = self.segmaps.flags.writeable = False
         galaxies = zip(self.catalog["id"], made, self.images, self.segmaps, flux, strict=True)
         return {int(i): prefix + digest(*parts) for i, prefix, *parts in galaxies}
 
@@ -155,13 +159,56 @@ def floats(where: str, name: str, column) -> np.ndarray:
         raise ValueError(f"the column {name} of {where} is not numeric: check that it is a galaxy catalogue.") from None
 
 
+def _admitted(sample):
+    """The parts of a sample in the kit's own units and types."""
+    zeropoint = plain("the zeropoint", sample.zeropoint, "AB magnitudes")[()]
+    pixel_scale = plain("the pixel_scale", sample.pixel_scale, "arcsec per pixel")[()]
+    parts = {"images": sample.images, "sky_stamps": sample.sky_stamps}
+    for name, stack in parts.items():
+        if hasattr(stack, "unit") or hasattr(stack, "mask") or isinstance(stack, list | tuple):
+            parts[name] = plain(f"the {name}", stack, "e-/s", zeropoint).astype(np.float32)
+    parts["segmaps"], labels = _numbered(np.ma.filled(sample.segmaps, 0)), sample.segmaps
+    if not isinstance(sample.catalog, Table):
+        return parts
+    catalog = Table(sample.catalog, copy=False)
+    for name, kind, scale in (
+        ("mag", "AB magnitudes", None),
+        ("r_eff", "pixels", pixel_scale),
+        ("flux_auto", "e-/s", zeropoint),
+    ):
+        if name in catalog.colnames and catalog[name].unit is not None:
+            catalog[name] = plain(f"the catalogue's {name}", catalog[name], kind, scale)
+    if "id" in catalog.colnames and catalog["id"].dtype.kind == "u" and not (catalog["id"] >= 2**63).any():
+        catalog["id"] = np.asarray(catalog["id"]).astype(np.int64)
+    if "segval" in catalog.colnames and getattr(labels, "dtype", np.uint8) != np.uint8 and len(labels) == len(catalog):
+        centre = np.s_[:, labels.shape[1] // 2, labels.shape[2] // 2]
+        catalog["segval"] = np.where(catalog["segval"] == labels[centre], parts["segmaps"][centre], catalog["segval"])
+    return parts | {"catalog": catalog, "zeropoint": zeropoint, "pixel_scale": pixel_scale}
+
+
+def _numbered(segmaps):
+    """Whole labels as uint8; a stamp with others than that holds is numbered from 1, in their order."""
+    whole = isinstance(segmaps, np.ndarray) and segmaps.ndim == 3 and segmaps.dtype.kind in "biuf"
+    if not whole or segmaps.dtype == np.uint8 or not (segmaps == np.rint(segmaps)).all():
+        return segmaps
+    numbered = np.where((segmaps >= 0) & (segmaps < 256), segmaps, 0).astype(np.uint8)
+    for i in np.flatnonzero((segmaps != numbered).any(axis=(1, 2))):
+        labels, at = np.unique(segmaps[i], return_inverse=True)
+        require(len(labels) <= 256, f"stamp {i} has {len(labels)} labels, expected at most 256: cut it smaller.")
+        numbered[i] = (np.cumsum(labels != 0) * (labels != 0))[at].reshape(segmaps[i].shape)
+    return numbered
+
+
 def _check(sample: Sample) -> None:
     """Raise a ValueError with one sentence on the first thing that is wrong with a sample."""
     images, segmaps, catalog = sample.images, sample.segmaps, sample.catalog
-    for what, stack, dtype in (("images", images, "float32"), ("segmaps", segmaps, "uint8")):
+    for what, stack, dtype, cure in (
+        ("images", images, "float32", "convert them with images.astype('float32')"),
+        ("segmaps", segmaps, "uint8", "give whole numbers"),
+    ):
         shape, kind = getattr(stack, "shape", None), getattr(stack, "dtype", type(stack).__name__)
         good = isinstance(stack, np.ndarray) and stack.ndim == 3 and kind == dtype
-        how = f"stack the stamps along a first axis, and convert them with {what}.astype('{dtype}')"
+        how = f"stack the stamps along a first axis, and {cure}"
         require(good, f"{what} are {kind} of shape {shape}, expected {dtype} of shape (n, ny, nx): {how}.")
     found = getattr(catalog, "colnames", ())
     lacks = ", ".join(name for name in NEEDED if name not in found)
@@ -179,7 +226,8 @@ def _check(sample: Sample) -> None:
         good = len(sky) and sky.shape[1:] == images.shape[1:] and sky.dtype == np.float32 and np.isfinite(sky).all()
         require(good, f"the sky stamps ({SKY}) are no finite float32 of shape (k, ny, nx): leave them out to be made.")
     ids = np.asarray(catalog["id"])
-    require(ids.dtype.kind in "iu", f"the ids are {ids.dtype}, expected whole numbers: number the galaxies.")
+    whole = ids.dtype.kind == "i" and ids.min() >= 0 and not np.ma.is_masked(catalog["id"])
+    require(whole, f"the ids are {ids.dtype}, expected whole numbers from 0 to 2**63 - 1: number the galaxies.")
     y, x = sample.centre
     mag, radius, flux = (
         floats("the catalogue", name, catalog[name]) if name in found else np.ones(len(ids))

@@ -1,10 +1,14 @@
 """What all deblenders share: how detections are matched to galaxies, and what a table of predictions must hold."""
 
+import warnings
+
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 from scipy.optimize import linear_sum_assignment
 
-from ..data.check import require
+from ..blends.recipe import check_unedited
+from ..data.check import plain, require
 from ..data.photometry import Detections
 from ..networks.weights import was_seen
 
@@ -19,12 +23,20 @@ TRUE_POSITIONS = "true positions of both galaxies known (paper, section 3.3)"
 POSITIONS = {"true positions": "told", "pixels only": "pixels"}  # how meta["matching"] begins: the word for it
 
 
-def check_images(images) -> np.ndarray:
-    """A stack of stamps, (n, ny, nx), if it is one; not a copy where an array was given."""
-    images = np.asarray(images)
+def check_images(images, truth: Table | None = None) -> np.ndarray:
+    """A stack of stamps, (n, ny, nx), if it is one: the array given, or one in e-/s and NaN where it was masked."""
+    mask = getattr(images, "mask", None)
+    images = plain("the blends", images, "e-/s", getattr(truth, "meta", {}).get("zeropoint"))
     given = f"the blends have shape {images.shape} and type {images.dtype}"
     good = images.ndim == 3 and images.dtype.kind in "fiu"
     require(good, f"{given}, expected numbers of shape (n, ny, nx): give a single stamp as image[None].")
+    if mask is not None and (n := np.any(mask, axis=(1, 2)).sum()):
+        told = (
+            f"{n} of {len(images)} stamps have masked pixels, which count as NaN: no flux is measured on these stamps"
+        )
+        warnings.warn(
+            f"{told}; fill the pixels, for example with the level of the sky, if they matter little.", stacklevel=3
+        )
     return images
 
 
@@ -32,6 +44,7 @@ def true_places(truth: Table, shape: tuple[int, int]) -> tuple[np.ndarray, np.nd
     """Columns and rows of the galaxies on their stamps, each (n, k), NaN for an empty place."""
     missing = [name for name in ("id", "dx", "dy", "r_eff") if name not in truth.colnames]
     require(not missing, f"truth lacks {', '.join(missing)}, expected the blends' table: give what draw_blends made.")
+    check_unedited(truth)
     there = np.where(np.asarray(truth["id"]) == -1, np.nan, 0)
     return shape[1] // 2 + truth["dx"] + there, shape[0] // 2 + truth["dy"] + there
 
@@ -92,7 +105,8 @@ def match(blends: Table, pred: Table) -> Table:
     require("shape" in blends.meta, "the blends do not know their stamps: match with the table that draw_blends gave.")
     require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")
     true_x, true_y = true_places(blends, blends.meta["shape"])
-    x, y, flux = (np.ma.filled(np.ma.asarray(pred[name], float), np.nan) for name in ("x", "y", "flux"))
+    x, y = (plain(name, pred[name], "pixels").astype(float) for name in ("x", "y"))
+    flux = plain("the fluxes", pred["flux"], "e-/s", blends.meta.get("zeropoint")).astype(float)
     good = x.ndim == 2 and len(x) == len(blends) and x.shape == y.shape == flux.shape
     given = f"x has shape {x.shape}, y {y.shape} and flux {flux.shape}"
     require(good, f"{given}, expected the same ({len(blends)}, m).")
@@ -124,6 +138,26 @@ def positions_of(pred: Table) -> str:
     """What a method knew of the positions: "told", "pixels" or "unknown", by how ``meta["matching"]`` begins."""
     said = str(pred.meta.get("matching", "")).lower()
     return next((word for begins, word in POSITIONS.items() if said.startswith(begins)), "unknown")
+
+
+def plain_fluxes(pred: Table, zeropoint: float | None) -> Table:
+    """The predictions, their `flux` and `flux_err` in e-/s where they had another unit, or were magnitudes."""
+    units = {
+        name: getattr(pred[name], "unit", None)
+        for name in ("flux", "flux_err")
+        if name in getattr(pred, "colnames", ())
+    }
+    if not any(units.values()):
+        return pred
+    table = Table(pred, copy=False)
+    table["flux"] = plain("the fluxes", pred["flux"], "e-/s", zeropoint)
+    if units.get("flux_err") in (u.mag, u.ABmag):
+        table["flux_err"] = (
+            0.4 * np.log(10) * np.abs(table["flux"]) * plain("errors", pred["flux_err"], "AB magnitudes")
+        )
+    elif "flux_err" in units:
+        table["flux_err"] = plain("the errors of fluxes", pred["flux_err"], "e-/s", zeropoint)
+    return table
 
 
 def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
@@ -162,6 +196,7 @@ def check_predictions(blends: Table, pred: Table, name: str = "the predictions")
 
 def check_belongs(blends: Table, pred: Table, name: str) -> None:
     """Refuse predictions of other blends or in another order, as far as they say so, and networks that saw them."""
+    check_unedited(blends)
     for column in ("id", "blend_id"):
         if column in pred.colnames and column in blends.colnames:
             theirs, ours = np.asarray(pred[column]), np.asarray(blends[column])

@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from ..data.check import require
 from ..networks.weights import shipped
-from .base import check_belongs, check_columns, check_images, match
+from .base import check_belongs, check_columns, check_images, match, plain_fluxes
 from .network import Network
 from .sep import SEP
 from .sersic import Sersic
@@ -52,7 +52,7 @@ def measure(
         What each method gave, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called on two
         blends before, since its first call compiles.
     """
-    images = check_images(images)
+    images = check_images(images, truth)
     n, rows, tables = len(images), len(images) if truth is None else len(truth), {}
     require(rows == n, f"there are {n} images and {rows} rows of truth, expected one each: give the same slice.")
     for label, (deblender, arguments) in _chosen(labelled(methods), truth).items():
@@ -101,7 +101,7 @@ def checked(label: str, answer: Table | Mapping, n: int, truth: Table | None = N
     """A method's answer for n blends as a table of its own, in the order of their recipes where these are known."""
     good, kind = isinstance(answer, Table | Mapping), type(answer).__name__
     require(good, f"the method {label!r} returned a {kind}, expected a table or dict with flux (n, k).")
-    table = Table(answer, copy=False)
+    table = plain_fluxes(Table(answer, copy=False), getattr(truth, "meta", {}).get("zeropoint"))
     table.meta = dict(getattr(answer, "meta", {}))
     name = f"the predictions of {label!r}"
     check_columns(table, n, name)

@@ -63,7 +63,7 @@ def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n
     ``measure(image, found, matched, position)`` gives a dict with `columns`, each (k,) or, of `PICTURES`, (ny, nx, k);
     `matched` is as from `match_positions`, `position` its arguments after the first, or None without `truth`.
     """
-    images = base.check_images(images)
+    images = base.check_images(images, truth)
     n, k, positions, matching = len(images), members, [None] * len(images), base.PIXELS_ONLY
     if truth is not None:
         good, what = hasattr(truth, "colnames") and len(truth) == n, type(truth).__name__

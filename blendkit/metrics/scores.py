@@ -11,9 +11,9 @@ import numpy as np
 from astropy.table import Column, Table, vstack
 from numpy.typing import ArrayLike
 
-from ..data.check import require
+from ..data.check import plain, require
 from ..data.sample import MORPHOLOGIES
-from ..deblenders.base import CASES, check_predictions
+from ..deblenders.base import CASES, check_predictions, plain_fluxes
 from .bootstrap import robust_scatter, scatter, weighted_mean, weighted_median, with_errors
 
 OUTLIER_DMAG = 0.75  # further from the isolated magnitude is an outlier (Figure 5): a factor of two in flux
@@ -60,7 +60,7 @@ def magnitude_scores(mag_true: ArrayLike, mag_measured: ArrayLike) -> dict[str, 
     ``n`` scored, ``failed``; of Δmag = measured - true the mean ``bias``, the standard deviation ``scatter`` and
     ``outliers``, the share (0 to 1) with |Δmag| > 0.75; ``mape`` (%, eq. 1), which leaves out magnitudes of 0.
     """
-    return _point(PANEL, floats, mag_true=mag_true, mag_measured=mag_measured)
+    return _point(PANEL, floats, "AB magnitudes", mag_true=mag_true, mag_measured=mag_measured)
 
 
 def flux_scores(flux_true: ArrayLike, flux_measured: ArrayLike) -> dict[str, int | float]:
@@ -68,7 +68,7 @@ def flux_scores(flux_true: ArrayLike, flux_measured: ArrayLike) -> dict[str, int
 
     ``n`` scored, ``failed`` (NaN, infinite, masked, ≤ 0); of absolute errors (%) the mean ``mape`` and the ``median``.
     """
-    return _point(("mape_flux", "median_flux"), positive, true=flux_true, measured=flux_measured)
+    return _point(("mape_flux", "median_flux"), positive, "e-/s", true=flux_true, measured=flux_measured)
 
 
 def iou(masks_true: ArrayLike, masks_measured: ArrayLike) -> np.ndarray:
@@ -111,10 +111,11 @@ def measurements(blends: Table, predictions: Predictions) -> Table:
     """
     good = isinstance(predictions, Mapping) and predictions
     require(good, f"A {type(predictions).__name__} was given, expected {{name: table}}, at least one.")
-    for method, pred in predictions.items():
-        check_predictions(blends, pred, f"The predictions of {method!r}")
     require("zeropoint" in blends.meta, 'The blends have no zeropoint: set blends.meta["zeropoint"], of AB magnitudes.')
     ids, zeropoint = np.asarray(blends["id"]), blends.meta["zeropoint"]
+    predictions = {method: plain_fluxes(pred, zeropoint) for method, pred in predictions.items()}
+    for method, pred in predictions.items():
+        check_predictions(blends, pred, f"The predictions of {method!r}")
     place, blend = np.nonzero(ids.T >= 0)
     true = positive(blends["flux"])[blend, place]
     require(np.isfinite(true).all(), BAD_TRUTH)
@@ -337,13 +338,16 @@ def words(values: ArrayLike) -> np.ndarray:
 
 
 def positive(values: ArrayLike) -> np.ndarray:
-    """Fluxes, NaN where there is none: infinite, or not positive."""
-    values = floats(values)
+    """Fluxes in e-/s, NaN where there is none: infinite, or not positive."""
+    values = floats(plain("the fluxes", values, "e-/s"))
     return np.where((values > 0) & (values < np.inf), values, np.nan)
 
 
-def _point(names, valid, **rows):
+def _point(names, valid, kind, **rows):
     """Count, and score with each measurement taken once; `rows` are the true and the measured values."""
+    given, found = (str(getattr(values, "unit", None) or "none") for values in rows.values())
+    require(given == found, f"True values have the unit {given}, measured {found}, expected the same: convert one.")
+    rows = {name: plain(name, values, kind, 0.0) for name, values in rows.items()}
     given, found = map(np.shape, rows.values())
     require(given == found, f"True values have shape {given}, measured {found}: give NaN for what is missing.")
     rows = {name: valid(values).ravel() for name, values in rows.items()}
