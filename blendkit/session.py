@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -11,10 +12,10 @@ import psutil
 from . import __version__
 from .data.check import require
 from .data.remote import data_folder, missing
-from .networks.backend import device, version
+from .networks.backend import backend, device, version
 from .networks.weights import shipped
 
-PACKAGES = ("astropy", "galsim", "ipywidgets", "keras", "matplotlib", "numpy", "plotly", "sep", "tensorflow")
+PACKAGES = ("astropy", "galsim", "ipywidgets", "keras", "matplotlib", "numpy", "plotly", "sep")
 NEED_MEMORY, NEED_DISK = 3.0, 1.0  # GB
 
 
@@ -42,10 +43,12 @@ def preflight(sample: str | os.PathLike = "synthetic") -> None:
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     memory, disk = psutil.virtual_memory().available / 1e9, shutil.disk_usage(there).free / 1e9
     found, how = _sample(sample, folder)
-    python, backend = sys.version.split()[0], os.environ.get("KERAS_BACKEND", "tensorflow")
+    python, engine = sys.version.split()[0], backend()
     checks = {
         f"Python {python} is not one of 3.11 to 3.13: make a new environment.": (3, 11) <= sys.version_info < (3, 14),
         f"{lacking} cannot be found: run `pip install .` in the blendkit folder.": not lacking,
+        f"Keras' backend {engine!r} cannot be found, so there are no networks: install it, or set KERAS_BACKEND to "
+        "tensorflow, jax or torch; SEP, the explorer and the figures need none.": find_spec(engine),
         f"only {memory:.1f} GB of memory are free, {NEED_MEMORY:.0f} are needed: close other programs.":
             memory >= NEED_MEMORY,
         f"only {disk:.1f} GB of disk are free in {folder}, {NEED_DISK:.0f} are needed: make room, or set BLENDKIT_DATA "
@@ -53,8 +56,8 @@ def preflight(sample: str | os.PathLike = "synthetic") -> None:
         how: found,
     }  # fmt: skip
     summary = (
-        f"blendkit {__version__}, Python {python}, Keras {version('keras')} on {backend} "
-        f"{version(backend)}, {device()}; sample: {how if found else 'missing'}; "
+        f"blendkit {__version__}, Python {python}, Keras {version('keras')} on {engine} "
+        f"{version(engine)}, {device()}; sample: {how if found else 'missing'}; "
         f"weights: {', '.join(shipped()) or 'none yet (SEP needs none)'}; "
         f"{memory:.0f} GB memory and {disk:.0f} GB disk free."
     )
@@ -66,10 +69,10 @@ def preflight(sample: str | os.PathLike = "synthetic") -> None:
 
 def _sample(sample, folder):
     """Whether a sample can be had, and a few words on it."""
-    if str(sample) == "synthetic":
+    if sample == "synthetic":
         return True, "synthetic (simulated on first use)"
-    if str(sample) == "candels":
+    if sample == "candels":
         return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing(folder / "candels"))
-    if lacking := ", ".join(missing(Path(sample))):
+    if lacking := ", ".join(missing(Path(sample).expanduser())):
         return False, f"the sample folder '{Path(sample)}' lacks {lacking}: correct SAMPLE, or use 'synthetic'."
     return True, f"folder {Path(sample).name}"

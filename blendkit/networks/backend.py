@@ -1,9 +1,11 @@
 """Keras without what TensorFlow prints at its start, and what it computes on."""
 
 import importlib.metadata
+import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,20 +18,42 @@ def load_keras() -> ModuleType:
     """Import Keras and its backend, without what compiled code writes on stderr before it heeds any setting.
 
     Python's own errors and warnings are not touched. With the environment variable ``TF_CPP_MIN_LOG_LEVEL=0`` all is
-    shown, such as why TensorFlow finds no GPU.
+    shown, such as why TensorFlow finds no GPU. Images are (ny, nx, channels), whatever the user's keras.json says.
     """
-    if "keras" in sys.modules or os.environ.setdefault(LEVEL, "3") < "3":
-        return import_module("keras")
+    if "keras" not in sys.modules:
+        _start(backend(), quiet=os.environ.setdefault(LEVEL, "3") >= "3")
+    keras = import_module("keras")
+    keras.config.set_image_data_format("channels_last")
+    return keras
+
+
+def _start(name, quiet):
+    """Import Keras, or one sentence on why its backend cannot be."""
     # a tutorial builds and measures many networks, which TensorFlow takes for one that is compiled again and again
     logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    screen = os.dup(2)
     try:
-        os.dup2(nowhere, 2)
-        return import_module("keras")
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno() if quiet else screen, 2)
+        import_module("keras")
+    except Exception as error:  # each backend has errors of its own
+        why = f"Keras cannot start the backend {name!r} ({str(error).partition(chr(10))[0]})"
+        cure = "set the environment variable KERAS_BACKEND to tensorflow, jax or torch before Python starts"
+        raise ImportError(f"{why}: install it, or {cure}; SEP needs none.") from None
     finally:
         os.dup2(screen, 2)
         os.close(screen)
-        os.close(nowhere)
+
+
+def backend() -> str:
+    """What Keras runs on, or would: by KERAS_BACKEND, else by the user's keras.json, else TensorFlow."""
+    if keras := sys.modules.get("keras"):
+        return keras.config.backend()
+    named = None
+    with suppress(OSError, ValueError, AttributeError):
+        home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+        named = json.loads((home / "keras.json").read_text(encoding="utf-8")).get("backend")
+    return os.environ.get("KERAS_BACKEND") or named or "tensorflow"
 
 
 def has_gpu() -> bool:

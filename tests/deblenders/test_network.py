@@ -39,7 +39,9 @@ def network():
 
 @pytest.fixture(scope="module")
 def images():
-    return np.random.default_rng(0).normal(1, 1, (150, *SHAPE)).astype(np.float32)
+    images = np.random.default_rng(0).normal(1, 1, (150, *SHAPE)).astype(np.float32)
+    images[:, 12:20, 14:18] += 9
+    return images
 
 
 @pytest.fixture(scope="module")
