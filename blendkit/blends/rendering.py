@@ -1,7 +1,8 @@
 """The pixels of blends, in NumPy: the reference that the training device and the browser are held to."""
 
+import math
 import os
-import tempfile
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from astropy.table import Table
 from tqdm import tqdm
 
 from ..data.check import require
+from ..data.remote import drafted
 from ..data.sample import Sample
 from .geometry import place, place_segment
 from .recipe import column, placements, true_fluxes
@@ -94,25 +96,19 @@ def export(
     """
     pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
     require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    n, (ny, nx) = len(blends), sample.images.shape[1:]
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".exporting-") as draft:
-        files = {"blends": (np.float32, (ny, nx)), "gg_masks": (np.uint8, (ny, nx, 2)), "flux": (np.float32, (2,))}
-        stacks = [
-            np.lib.format.open_memmap(f"{draft}/{prefix}_{name}.npy", "w+", dtype=dtype, shape=(n, *shape))
-            for name, (dtype, shape) in files.items()
-        ]
+    folder, n, (ny, nx) = Path(folder), len(blends), sample.images.shape[1:]
+    kinds = {"blends": ("<f4", (ny, nx)), "gg_masks": ("|u1", (ny, nx, 2)), "flux": ("<f4", (2,))}
+    size = n * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in kinds.values())
+    with drafted(folder, size) as draft, ExitStack() as files:
+        stacks = [files.enter_context(open(draft / f"{prefix}_{name}.npy", "wb")) for name in kinds]
+        for stack, (dtype, shape) in zip(stacks, kinds.values(), strict=True):
+            header = {"descr": dtype, "fortran_order": False, "shape": (n, *shape)}
+            np.lib.format.write_array_header_1_0(stack, header)
         for start in tqdm(range(0, n, 256), desc="exporting", disable=None, leave=False):
-            part = slice(start, start + 256)
-            for stack, pixels in zip(stacks, render(sample, blends[part], fill=fill), strict=True):
-                stack[part] = pixels
-        for stack in stacks:
-            stack.flush()
-        del stacks, stack
-        _original_catalogue(sample, blends).write(f"{draft}/{prefix}_catalogue.csv", format="ascii.csv")
-        for file in sorted(Path(draft).iterdir()):
-            os.replace(file, folder / file.name)
+            rendered = render(sample, blends[start : start + 256], fill=fill)
+            for stack, pixels, (dtype, _) in zip(stacks, rendered, kinds.values(), strict=True):
+                stack.write(np.ascontiguousarray(pixels, dtype))
+        _original_catalogue(sample, blends).write(draft / f"{prefix}_catalogue.csv", format="ascii.csv")
     return folder
 
 

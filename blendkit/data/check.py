@@ -1,8 +1,13 @@
-"""The door: what comes from outside is refused in one sentence, or becomes plain numbers in the kit's units."""
+"""The door: what comes from outside is refused in one sentence, or becomes plain numbers in the kit's own units."""
+
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
+from astropy.table import Table
 
 _RATES = [rate / area for rate in (u.one, u.electron / u.s, u.ct / u.s, u.adu / u.s) for area in (u.one, u.pix)]
 KINDS = {  # what numbers are here: units that are taken, and how those become it that need a scale
@@ -38,3 +43,16 @@ def plain(what: str, values, kind: str = "numbers", scale: float | None = None) 
         values = unit.to(near[0], values)
         values = values if known[near[0]] is None else known[near[0]](values, scale)
     return values if mask is None or not np.any(mask) else np.where(mask, np.nan, values)
+
+
+def read_table(path: str | os.PathLike, known: str) -> Table:
+    """A table with one of the usual separators, with or without comments; its header has the column `known`."""
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    found = [i for i, line in enumerate(lines) if known in re.split(r"[\s,;|#]+", line.replace('"', ""))]
+    require(
+        found, f"no line names a column {known}, expected columns with commas, semicolons, tabs, | or spaces between"
+    )
+    header = next((i for i in found if not lines[i].startswith("#")), found[-1])
+    names, rows = lines[header].lstrip("# "), [line for line in lines[header + 1 :] if not line.startswith("#")]
+    separator = next((mark for mark in ",;\t|" if mark in names), " ")
+    return Table.read([names, *rows], format="ascii.csv", delimiter=separator, fast_reader=False)  # every digit

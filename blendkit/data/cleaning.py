@@ -10,7 +10,7 @@ import sep
 from astropy.table import Table
 from scipy.ndimage import binary_erosion, center_of_mass, distance_transform_edt, gaussian_filter, map_coordinates
 
-from .check import require
+from .check import plain, read_table, require
 from .photometry import flux_auto, map_stamps
 from .sample import MORPHOLOGIES, Sample
 from .sky import empty_pixels, fill_with_sky, flat_pixels
@@ -56,10 +56,15 @@ def clean(
     """
     known = morphology is None or set(morphology) <= set(MORPHOLOGIES)
     require(known, f"morphology = {morphology!r} was asked for, expected some of {', '.join(MORPHOLOGIES)}.")
+    mag = mag if mag is None else plain("mag", mag, "AB magnitudes").tolist()
     good = mag is None or (len(mag) == 2 and mag[0] < mag[1])
     require(good, f"mag = {mag!r} was asked for, expected (brightest, faintest), for example (18, 23).")
     require(dilation >= 0, f"dilation = {dilation!r} was given, expected a number of pixels of at least 0.")
     by_eye, catalog = read_decisions(decisions), sample.catalog.copy()
+    y, x = sample.centre
+    if other := np.count_nonzero(np.asarray(catalog["segval"]) != sample.segmaps[:, y, x]):
+        told = f"{other} of {len(sample)} galaxies have another label at the centre of their stamp than their segval"
+        warnings.warn(f"{told}: check that the rows of the catalogue are in the order of the stamps.", stacklevel=2)
     work = (
         (image, segmap, str(row["morphology"]), dilation, (seed, zlib.crc32(str(row["id"]).encode())))
         for image, segmap, row in zip(sample.images, sample.segmaps, catalog, strict=True)
@@ -102,7 +107,10 @@ def _far_from_catalogue(sample, flux):
     if abs(usual) > FAR:
         differ = f"measured magnitudes of {sample.name!r} differ from the catalogue's by {usual:+.2f} mag (median)"
         warnings.warn(f"{differ}: check its zeropoint ({sample.zeropoint}).", stacklevel=3)
-    return np.flatnonzero(np.abs(offset - usual) > FAR)
+    far = np.flatnonzero(np.abs(offset - usual) > FAR)
+    told = f"{len(far)} of {len(sample)} stamps hold another flux than their row of the catalogue says, expected few"
+    require(len(far) <= max(0.3 * len(sample), 5), f"{told}: check that the rows are in the order of the stamps.")
+    return far
 
 
 def table1(report: Table) -> Table:
@@ -119,7 +127,7 @@ def read_decisions(decisions: str | os.PathLike | dict[int, str] | None) -> dict
     if decisions is None:
         return {}
     if not isinstance(decisions, dict):
-        table = Table.read(decisions, format="ascii.csv")
+        table = read_table(decisions, "decision")
         good = {"id", "decision"} <= set(table.colnames)
         good = good and (not len(table) or (table["id"].dtype.kind == "i" and not np.ma.is_masked(table["id"])))
         expected = "columns id (whole numbers) and decision, expected what StampInspector writes"

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table
 
-from .check import require
+from .check import read_table, require
 from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing, settle
 from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample, floats
 from .simulate import VERSION, simulate
@@ -27,7 +27,6 @@ _METHODS = {  # name: (suffix of its columns, AB zeropoint of its fluxes in the 
     "SExtractor": ("sex", 25.67, "true positions of both galaxies known (paper, section 3.3)"),
 }
 _KNOWN = {"id": "id", "mag": "mag", "r_eff": "rad", "z": "z", "morphology": "type", "flux": "flux"}
-_CSV = {"format": "ascii.csv", "encoding": "utf-8-sig"}
 _CASES = np.array(["only central", "only companion", "both", "more"])  # by the number in the file
 
 
@@ -84,7 +83,7 @@ def _stack(path: Path) -> np.ndarray:
 
 
 def _catalog(path: Path) -> Table:
-    table = _read(Table.read, path, "CSV table", **_CSV)
+    table = _read(read_table, path, "CSV table", known="mag")
     for name, on_disk in ON_DISK.items():
         if on_disk in table.colnames:
             require(name not in table.colnames, f"'{path}' has both columns {on_disk} and {name}: remove one of them.")
@@ -148,7 +147,7 @@ def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, di
     cure = "expected the columns of the paper's output_catalog.csv: give such a file, or 'coindeblend' to download it."
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}', {cure}")
-    table = _read(Table.read, path, "CSV table", **_CSV)
+    table = _read(read_table, path, "CSV table", known="distance")
     keys = [*_KNOWN.values(), *(f"flux_{suffix}" for suffix, *_ in _METHODS.values())]
     columns = {}
     for name in ("id", "distance", "detection", *(f"{galaxy}_{key}" for key in keys for galaxy in ("g1", "g2"))):

@@ -85,6 +85,40 @@ def fetch_candels() -> Path:
     return folder
 
 
+@contextmanager
+def drafted(folder: Path, size: int = 0) -> Iterator[Path]:
+    """A folder to write `size` bytes of files to; they move into `folder` once all are complete and on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    what = f"{size / 1e6:.0f} MB"
+    try:
+        if size > shutil.disk_usage(folder).free:
+            raise OSError(errno.ENOSPC, "")
+        with TemporaryDirectory(prefix=".writing-", dir=folder) as draft:
+            try:
+                yield Path(draft)
+            finally:
+                files = sorted(Path(draft).iterdir(), reverse=True)  # weights before their card
+                what = ", ".join(file.name for file in files)
+            for file in files:
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
+            for file in files:
+                os.replace(file, folder / file.name)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):  # as NumPy says it
+            raise
+        free = f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are free"
+        told = f"the disk is full: cannot write {what} to '{folder}', where {free}; make room or choose another folder"
+        raise OSError(errno.ENOSPC, told) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to; that file takes the place of `path` once it is complete and on the disk."""
+    with drafted(path.parent) as draft:
+        yield draft / path.name
+
+
 def missing(folder: Path) -> list[str]:
     """The files of a sample that a folder lacks."""
     return [name for name in CANDELS_FILES if not (folder / name).is_file()]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import numbers
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from .check import plain, require
-from .remote import CANDELS_FILES
+from .remote import CANDELS_FILES, drafted
 from .sky import sky_bank
 
 ZEROPOINT, PIXEL_SCALE = 25.96, 0.06  # AB magnitude of 1 e-/s; arcseconds per pixel
@@ -129,17 +128,13 @@ class Sample:
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the sample in the layout of the CANDELS release (three files, plus its sky and zeropoint)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as draft:
-            draft = Path(draft)
-            for name, stack in ((IMAGES, self.images), (SEGMAPS, self.segmaps), (SKY, self.sky)):
+        folder, stacks = Path(folder), {IMAGES: self.images, SEGMAPS: self.segmaps, SKY: self.sky}
+        with drafted(folder, sum(stack.nbytes for stack in stacks.values())) as draft:
+            for name, stack in stacks.items():
                 np.save(draft / name, stack)
             meta = {"name": self.name, "zeropoint": float(self.zeropoint), "pixel_scale": float(self.pixel_scale)}
             (draft / META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
             _release_catalog(self.catalog).write(draft / CATALOG, format="ascii.csv")
-            for file in sorted(draft.iterdir()):
-                os.replace(file, folder / file.name)
         return folder
 
 

@@ -16,12 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 from astropy.table import Table
+from filelock import FileLock, Timeout
 from keras import ops
 
 from ..blends.layer import BlendLayer
 from ..blends.recipe import RECIPE, draw_blends
 from ..blends.world import draw_worlds
 from ..data.check import require
+from ..data.remote import drafted
 from ..data.sample import Sample
 from . import weights
 from .backend import device, has_gpu, version
@@ -249,12 +251,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     def write(self):
         """State and history, to the disk."""
-        self.out.mkdir(parents=True, exist_ok=True)
         state = {name: getattr(self, name) for name in ("asked", "rows", "hardware", "saved", "mixed")}
-        with weights.replacing(self.out / CHECKPOINT) as draft:
-            np.savez(draft, state=json.dumps(state), **self.arrays)
-        with weights.replacing(self.out / HISTORY) as draft:
-            Table(self.rows).write(draft, format="ascii.csv")
+        with drafted(self.out) as draft:
+            np.savez(draft / CHECKPOINT, state=json.dumps(state), **self.arrays)
+            Table(self.rows).write(draft / HISTORY, format="ascii.csv")
 
 
 def train(
@@ -295,41 +295,54 @@ def train(
     asked = {"network": model_name, "profile": profile, "seed": int(seed), "start": _digest(given) if given else "none"}
     asked |= {"training sample": _digest(train), "validation sample": _digest(valid)}
     asked |= {f"plan: {name}": value for name, value in asdict(plan).items()}
-    checkpoint = Checkpoint(out, asked, _schedule(plan))
-    if checkpoint.saved:
-        return weights.load(out / f"{checkpoint.saved}{weights.H5}")[0]
+    if saved := Checkpoint(out, asked, []).saved:
+        return weights.load(out / f"{saved}{weights.H5}")[0]
     if needs_gpu and not has_gpu():
         wait = f"plan=bk.training.plan_of({model_name!r}, 'paper')"
         raise TrainingError(f"the paper profile needs a GPU, none is here: use 'tutorial', or {wait} and days of time.")
-    arguments = plan.arguments | {"shape": train.images.shape[1:]}
-    network = build(model_name, arguments, seed, "mixed_float16" if checkpoint.mixed else "float32")
-    if given is None and model_name == "blend2mask2flux":
-        sizes = {name: plan.arguments[name] for name in ("depth", "filters") if name in plan.arguments}
-        options = {"plan": replace(plan_of("unet", profile), arguments=sizes), "progress": progress}
-        given = train_network("unet", train, valid, profile, seed, out / "unet", **options)
-        card = weights.card_of(given)
-    fine_tuned = given is not None and _start_from(network, given)
-    name = f"{model_name}-finetuned" if fine_tuned else model_name
-    try:
-        _fit(name, model_name, network, plan, seed, checkpoint, BlendLayer(train), BlendLayer(valid), progress)
-    except KeyboardInterrupt:
-        print(f"{name}: stopped after epoch {len(checkpoint.rows)}; the same call goes on from there.", flush=True)
-        raise
-    network = build(model_name, arguments, seed)
-    checkpoint.restore("best", network.variables)
-    if model_name == "fractions":
-        layer = BlendLayer(valid)
-        recipe = _recipe(layer, 8 * plan.valid, seed, 0, usual=plan.usual)
-        calibrate(Blender(network, layer, fractions_loss, recipe), recipe, plan.batch)
-    made = {"architecture": model_name, "arguments": arguments, "profile": profile, "plan": asdict(plan), "seed": seed}
-    made |= _card(checkpoint, (train, valid), card) | ({"fine_tuned": True} if fine_tuned else {})
-    weights.save(network, out, name, made)
-    checkpoint.saved, checkpoint.arrays = name, {}
-    checkpoint.write()
-    return weights.load(out / f"{name}{weights.H5}")[0]
+    with _alone(out):
+        checkpoint = Checkpoint(out, asked, _schedule(plan))
+        arguments = plan.arguments | {"shape": train.images.shape[1:]}
+        network = build(model_name, arguments, seed, "mixed_float16" if checkpoint.mixed else "float32")
+        if given is None and model_name == "blend2mask2flux":
+            sizes = {name: plan.arguments[name] for name in ("depth", "filters") if name in plan.arguments}
+            options = {"plan": replace(plan_of("unet", profile), arguments=sizes), "progress": progress}
+            given = train_network("unet", train, valid, profile, seed, out / "unet", **options)
+            card = weights.card_of(given)
+        fine_tuned = given is not None and _start_from(network, given)
+        name = f"{model_name}-finetuned" if fine_tuned else model_name
+        try:
+            _fit(name, model_name, network, plan, seed, checkpoint, BlendLayer(train), BlendLayer(valid), progress)
+        except KeyboardInterrupt:
+            print(f"{name}: stopped after epoch {len(checkpoint.rows)}; the same call goes on from there.", flush=True)
+            raise
+        network = build(model_name, arguments, seed)
+        checkpoint.restore("best", network.variables)
+        if model_name == "fractions":
+            layer = BlendLayer(valid)
+            recipe = _recipe(layer, 8 * plan.valid, seed, 0, usual=plan.usual)
+            calibrate(Blender(network, layer, fractions_loss, recipe), recipe, plan.batch)
+        made = {"architecture": model_name, "arguments": arguments, "profile": profile, "plan": asdict(plan)}
+        made |= {"seed": seed} | _card(checkpoint, (train, valid), card) | ({"fine_tuned": True} if fine_tuned else {})
+        weights.save(network, out, name, made)
+        checkpoint.saved, checkpoint.arrays = name, {}
+        checkpoint.write()
+        return weights.load(out / f"{name}{weights.H5}")[0]
 
 
 train_network = train  # inside it, its own name is a sample's
+
+
+@contextmanager
+def _alone(out):
+    """The folder of a run for this process alone: a second one would write over its epochs."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        told = f"another training writes to '{out}' at this moment"
+        raise TrainingError(f"{told}: wait until it has ended, or give another out.") from None
 
 
 def history(folder: str | os.PathLike) -> Table:

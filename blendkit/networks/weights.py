@@ -5,14 +5,14 @@ import hashlib
 import json
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.check import require
+from ..data.remote import drafted
 from ..data.sample import Sample
 from ..data.simulate import MAX_GALAXIES
 from .backend import load_keras
@@ -32,14 +32,13 @@ def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Map
     It tells `architecture` and `arguments` for `blendkit.models`; `name`, `sha256` and `parameters` are added.
     """
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
-    path = Path(folder) / f"{name}{H5}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path.with_name(f"{name}.json")) as told, replacing(path) as draft:
-        network.save_weights(draft)
-        _without_gaps(draft)
-        own = {"name": name, "sha256": _sha256(draft), "parameters": network.count_params()}
-        told.write_text(as_json({"name": name, **card} | own), encoding="utf-8")
-    return path
+    with drafted(Path(folder)) as draft:
+        path = draft / f"{name}{H5}"
+        network.save_weights(path)
+        _without_gaps(path)
+        own = {"name": name, "sha256": _sha256(path), "parameters": network.count_params()}
+        (draft / f"{name}.json").write_text(as_json({"name": name, **card} | own), encoding="utf-8")
+    return Path(folder) / f"{name}{H5}"
 
 
 def _without_gaps(path):
@@ -180,19 +179,6 @@ def ranges(seeds: Iterable[int]) -> str:
     seeds = np.unique(list(seeds))
     runs = np.split(seeds, np.flatnonzero(np.diff(seeds) > 1) + 1)
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to; that file takes the place of `path` once it is complete and on the disk."""
-    draft = path.with_name(f".part-{path.name}")
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _sha256(path):

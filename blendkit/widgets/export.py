@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from ..networks.weights import replacing
+from ..data.remote import replacing
 from .explorer import MIME, BlendExplorer
 from .view import CAPTIONS, CSS, JS
 

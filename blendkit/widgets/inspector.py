@@ -14,10 +14,10 @@ from astropy.table import Table
 
 from ..data.check import require
 from ..data.cleaning import read_decisions, remove_neighbours
+from ..data.remote import replacing
 from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..figures.style import sky_noise
-from ..networks.weights import replacing
 from .view import HERE, Board, Panel, StampsView, row, shown_errors, swatch
 
 _DONE = {"accept": "accepted", "reject": "rejected"}

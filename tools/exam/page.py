@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Row, Table
 
 from blendkit.blends.world import RANGES
+from blendkit.data.remote import drafted
 from blendkit.networks import weights
 
 from .outside import CONDITIONS, SERSIC
@@ -219,9 +220,9 @@ def ship(exam: Exam, table: Table) -> list[Path]:
             "limits": limits(table, RUNS[run], card["architecture"]),
             "made_by": exam.made_by,
         }
-        with weights.replacing(folder / f"{name}.json") as told, weights.replacing(path) as draft:
-            shutil.copyfile(own, draft)
-            told.write_text(weights.as_json(card), encoding="utf-8")
+        with drafted(folder) as draft:
+            shutil.copyfile(own, draft / path.name)
+            (draft / f"{name}.json").write_text(weights.as_json(card), encoding="utf-8")
         shipped.append(path)
     return shipped
 
