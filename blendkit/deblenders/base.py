@@ -25,17 +25,15 @@ POSITIONS = {"true positions": "told", "pixels only": "pixels"}  # how meta["mat
 
 def check_images(images, truth: Table | None = None) -> np.ndarray:
     """A stack of stamps, (n, ny, nx), if it is one: the array given, or one in e-/s and NaN where it was masked."""
-    mask = getattr(images, "mask", None)
+    masks = hasattr(images, "mask") or isinstance(images, list | tuple)
     images = plain("the blends", images, "e-/s", getattr(truth, "meta", {}).get("zeropoint"))
     given = f"the blends have shape {images.shape} and type {images.dtype}"
     good = images.ndim == 3 and images.dtype.kind in "fiu"
     require(good, f"{given}, expected numbers of shape (n, ny, nx): give a single stamp as image[None].")
-    if mask is not None and (n := np.any(mask, axis=(1, 2)).sum()):
-        told = (
-            f"{n} of {len(images)} stamps have masked pixels, which count as NaN: no flux is measured on these stamps"
-        )
+    if masks and (n := np.isnan(images).any(axis=(1, 2)).sum()):
+        told = f"{n} of {len(images)} stamps have masked pixels, which count as NaN: no flux is measured on them"
         warnings.warn(
-            f"{told}; fill the pixels, for example with the level of the sky, if they matter little.", stacklevel=3
+            f"{told}; fill the pixels, for example with the sky's level, if they matter little.", stacklevel=3
         )
     return images
 

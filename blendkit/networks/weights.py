@@ -32,7 +32,7 @@ def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Map
     It tells `architecture` and `arguments` for `blendkit.models`; `name`, `sha256` and `parameters` are added.
     """
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
-    with drafted(Path(folder)) as draft:
+    with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
         path = draft / f"{name}{H5}"
         network.save_weights(path)
         _without_gaps(path)

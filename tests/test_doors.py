@@ -1,0 +1,380 @@
+"""What comes from outside is converted, refused in one sentence or counted: never a wrong number without a word.
+
+Whole kinds of faults that users of such tools report, each by several of its members.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.nddata import CCDData
+from astropy.table import MaskedColumn, QTable, Table, vstack
+from astropy.utils.masked import Masked
+from conftest import shared
+
+import blendkit as bk
+from blendkit.data.cleaning import read_decisions
+from blendkit.data.sky import sky_noise
+
+NJY = 10 ** (-0.4 * (25.96 - 31.4))  # nJy of 1 e-/s at the default zeropoint
+
+
+def refused(call, *words):
+    with pytest.raises((ValueError, OSError, RuntimeError, ImportError)) as caught:
+        call()
+    assert all(str(word) in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def blends(galaxies):
+    return bk.draw_blends(galaxies, 12, seed=1)
+
+
+@pytest.fixture(scope="module")
+def rendered(galaxies, blends):
+    return bk.render(galaxies, blends)
+
+
+SAMPLES = {  # what a user may give -> the same sample
+    "fluxes in nJy": lambda s: {"images": s.images * NJY * u.nJy},
+    "fluxes in mJy": lambda s: {"images": s.images * NJY * 1e-6 * u.mJy, "zeropoint": 25.96 * u.mag},
+    "counts per second": lambda s: {"images": s.images * u.ct / u.s},
+    "stamps as CCDData": lambda s: {"images": [CCDData(stamp, unit="electron/s") for stamp in s.images]},
+    "radii in arcmin": lambda s: {"catalog": columns(s, r_eff=s.catalog["r_eff"] * 0.06 / 60 * u.arcmin)},
+    "radii in pixels": lambda s: {"catalog": columns(s, r_eff=s.catalog["r_eff"] * u.pix)},
+    "magnitudes with a unit": lambda s: {"catalog": columns(s, mag=np.asarray(s.catalog["mag"]) * u.ABmag)},
+    "pixel scale with a unit": lambda s: {"pixel_scale": 0.001 * u.arcmin},
+    "nothing masked": lambda s: {"images": np.ma.array(s.images), "segmaps": np.ma.array(s.segmaps)},
+}  # fmt: skip
+
+
+WRONG = {
+    "exposure time unknown": lambda s: {"images": s.images * u.electron},
+    "radii in kpc": lambda s: {"catalog": columns(s, r_eff=s.catalog["r_eff"] * u.kpc)},
+    "magnitudes of another system": lambda s: {"catalog": columns(s, mag=np.asarray(s.catalog["mag"]) * u.STmag)},
+    "pixel scale in pixels": lambda s: {"pixel_scale": 1 * u.pix},
+}
+
+
+PREDICTIONS = {
+    "nJy": lambda flux: {"flux": flux * NJY * u.nJy},
+    "magnitudes": lambda flux: {"flux": (25.96 - 2.5 * np.log10(flux)) * u.mag},
+    "AB magnitudes, with errors": lambda flux: {
+        "flux": (25.96 - 2.5 * np.log10(flux)) * u.ABmag, "flux_err": np.full(flux.shape, 0.1) * u.mag},
+    "electrons per second": lambda flux: {"flux": flux * u.electron / u.s},
+}  # fmt: skip
+
+
+class TestUnits:
+    @pytest.mark.parametrize("given", SAMPLES)
+    def test_a_sample_is_the_same_in_any(self, galaxies, given):
+        other = replace(galaxies, **SAMPLES[given](galaxies))
+        np.testing.assert_allclose(other.images, galaxies.images, rtol=1e-5)
+        assert type(other.images) is np.ndarray
+        assert (other.zeropoint, round(other.pixel_scale, 9)) == (25.96, 0.06)
+        for name in ("mag", "r_eff"):
+            np.testing.assert_allclose(other.catalog[name], galaxies.catalog[name], rtol=1e-9)
+            assert other.catalog[name].unit is None
+
+    @pytest.mark.parametrize("given", WRONG)
+    def test_what_has_no_conversion_is_refused(self, galaxies, given):
+        refused(lambda: replace(galaxies, **WRONG[given](galaxies)), "expected")
+
+    def test_recipes(self, galaxies):
+        ids = galaxies.catalog["id"][:2]
+        in_arcsec = bk.make_blends(galaxies, ids, 5 * 0.06 * u.arcsec, 2 * u.pix, 1 * u.mag)
+        assert all(
+            (in_arcsec[name] == bk.make_blends(galaxies, ids, 5, 2, 1)[name]).all() for name in ("dx", "dy", "flux")
+        )
+        refused(lambda: bk.make_blends(galaxies, ids, 0.1 * u.arcsec, 0), "whole")
+        refused(lambda: bk.draw_blends(galaxies, 3, separation=(1, 2) * u.arcsec), "arcsec")
+        refused(lambda: bk.clean(galaxies, mag=(18, 23) * u.STmag), "AB")
+
+    @pytest.mark.parametrize("table", [Table, QTable])
+    @pytest.mark.parametrize("given", PREDICTIONS)
+    def test_predictions(self, blends, rendered, given, table):
+        answer = table(PREDICTIONS[given](rendered[2].astype(float)))
+        measured = bk.measure(rendered[0], {"mine": lambda images: answer}, truth=blends)["mine"]
+        np.testing.assert_allclose(measured["flux"], blends["flux"], rtol=1e-3)
+        assert np.abs(bk.scores(blends, {"mine": answer})["bias"]).max() < 1e-3
+        if "flux_err" in answer.colnames:
+            np.testing.assert_allclose(measured["flux_err"], 0.0921 * blends["flux"], rtol=1e-3)
+
+    def test_predictions_that_cannot_be_converted(self, blends, rendered):
+        flux = rendered[2]
+        refused(lambda: bk.scores(blends, {"mine": Table({"flux": flux * u.erg})}), "erg")
+        refused(lambda: bk.metrics.flux_scores(flux * u.nJy, flux), "nJy")
+        objects = Table({"x": blends["dx"] * u.arcsec, "y": blends["dy"], "flux": flux})
+        refused(lambda: bk.match(blends, objects), "arcsec")
+
+    def test_images_of_deblenders(self, blends, rendered):
+        images, sep = rendered[0], bk.deblenders.SEP(truth=blends, n_jobs=1)
+        np.testing.assert_allclose(sep(images * NJY * u.nJy)["flux"], sep(images)["flux"], rtol=1e-3)
+        network = bk.deblenders.Network("blend2flux")
+        np.testing.assert_allclose(network(images * u.electron / u.s)["flux"], network(images)["flux"])
+        for method in (network, bk.deblenders.SEP(n_jobs=1)):
+            refused(lambda method=method: method(images * NJY * u.nJy), "nJy")
+
+
+def columns(sample, **values):
+    """The catalogue of a sample with other columns."""
+    return QTable({name: sample.catalog[name] for name in sample.catalog.colnames} | values)
+
+
+def ccd_data(stack, mask):
+    return [CCDData(stamp, unit="electron/s", mask=where) for stamp, where in zip(stack, mask, strict=True)]
+
+
+MASKED = {"numpy": lambda stack, mask: np.ma.array(stack, mask=mask), "astropy": Masked, "CCDData": ccd_data}
+
+
+class TestMasks:
+    @pytest.mark.parametrize("method", ["SEP", "blend2flux"])
+    @pytest.mark.parametrize("masked", MASKED)
+    def test_a_masked_pixel_is_never_read(self, rendered, method, masked):
+        images, mask = rendered[0].copy(), np.zeros(rendered[0].shape, bool)
+        mask[3, 60:63, 64:70] = True
+        images[mask] = 50
+        with pytest.warns(UserWarning, match="1 of 12"):
+            pred = bk.measure(MASKED[masked](images, mask), [method])[method]
+        plain = bk.measure(rendered[0], [method])[method]
+        assert np.isnan(pred["flux"][3]).all()
+        assert pred.meta["failed"] == plain.meta["failed"] + 1
+        others = np.arange(12) != 3
+        np.testing.assert_array_equal(pred["flux"][others], plain["flux"][others])
+
+    def test_masked_stamps_of_a_sample_and_masked_fluxes(self, galaxies, blends, rendered):
+        images = np.ma.array(galaxies.images)
+        images[7, 5, 5] = np.ma.masked
+        refused(lambda: replace(galaxies, images=images), galaxies.catalog["id"][7])
+        flux = MaskedColumn(rendered[2], mask=np.arange(24).reshape(12, 2) == 5)
+        assert bk.scores(blends, {"mine": Table({"flux": flux})})["failed"].sum() == 1
+
+
+EDITS = {
+    "one id": lambda b: b["id"].__setitem__((2, 1), b["id"][5, 1]),
+    "a shift": lambda b: b["dx"].__setitem__((0, 1), b["dx"][0, 1] + 3),
+    "all magnitudes": lambda b: b.__setitem__("dmag", b["dmag"] - 0.5),
+    "a column in another order": lambda b: b.__setitem__("id", b["id"][::-1].copy()),
+    "a flux": lambda b: b["flux"].__setitem__((4, 0), 1.0),
+}
+
+
+class TestStaleCopies:
+    @pytest.mark.parametrize("edit", EDITS)
+    def test_an_edited_recipe_is_refused_everywhere(self, galaxies, blends, rendered, edit):
+        images, _, flux = rendered
+        edited = blends.copy()
+        EDITS[edit](edited)
+        for call in (
+            lambda: bk.render(galaxies, edited),
+            lambda: bk.render_parts(galaxies, edited),
+            lambda: bk.deblenders.SEP(truth=edited, n_jobs=1)(images),
+            lambda: bk.measure(images, {"mine": lambda images: {"flux": flux}}, truth=edited),
+            lambda: bk.scores(edited, {"mine": Table({"flux": flux})}),
+        ):
+            refused(call, "make_blends")
+
+    def test_rows_may_be_chosen_sorted_and_stacked(self, galaxies, blends):
+        for table in (blends[3:5], blends[np.argsort(blends["distance"])], vstack([blends[:4], blends[8:]])):
+            assert np.allclose(bk.render(galaxies, table)[2], table["flux"])
+
+    def test_pixels_are_not_changed_under_a_blend(self, make_sample):
+        sample = make_sample(4)
+        bk.make_blends(sample, [10, 11], 3, 1)
+        refused(lambda: sample.images.__setitem__(0, 0), "read-only")
+
+
+LABELS = {
+    "a survey's": lambda labels: labels.astype(np.int64) * 70_001,
+    "unsigned": lambda labels: labels.astype(np.uint64) * 2**40,
+    "negative": lambda labels: -labels.astype(np.int32),
+    "floats": lambda labels: labels.astype(np.float32) * 1000,
+}
+
+
+TWINS = {
+    "the same pixels": lambda stamp, rng: stamp,
+    "another level": lambda stamp, rng: stamp + np.float32(0.003),
+    "another unit": lambda stamp, rng: stamp * np.float32(100),
+    "another sky far away": lambda stamp, rng: np.where(
+        np.hypot(*(np.indices(stamp.shape) - 64)) > 30, sky_noise(rng, stamp.shape), stamp).astype(np.float32),
+}  # fmt: skip
+
+
+class TestLabelsAndIds:
+    @pytest.mark.parametrize("labels", LABELS)
+    def test_any_whole_labels(self, hst, labels):
+        part = hst[:20]
+        catalog = part.catalog.copy()
+        segmaps = LABELS[labels](part.segmaps)
+        catalog["segval"] = segmaps[:, 64, 64]
+        other = bk.Sample(part.images, segmaps, catalog)
+        ours, theirs = (bk.clean(sample, n_jobs=1).report["n_neighbours", "flux_auto"] for sample in (part, other))
+        assert (ours == theirs).all()
+        assert (other.catalog["segval"] == other.segmaps[:, 64, 64]).all()
+
+    def test_too_many_labels_and_halves(self, make_sample):
+        sample = make_sample(3)
+        refused(lambda: replace(sample, segmaps=1 + np.arange(3 * 64**2).reshape(3, 64, 64)), "stamp 0", "256")
+        refused(lambda: replace(sample, segmaps=sample.segmaps + 0.5), "whole")
+
+    def test_ids(self, galaxies):
+        ids = np.asarray(galaxies.catalog["id"])
+        unsigned = replace(galaxies, catalog=columns(galaxies, id=ids.astype(np.uint64) + np.uint64(2**62)))
+        blends = bk.draw_blends(unsigned, 5, seed=1)
+        assert np.array_equal(bk.render(unsigned, blends)[0], bk.render(unsigned, Table(blends, masked=True))[0])
+        for wrong in (ids.astype(np.uint64) + np.uint64(2**63), ids - ids.max() - 1, ids.astype(str)):
+            refused(lambda wrong=wrong: replace(galaxies, catalog=columns(galaxies, id=wrong)), "ids")
+
+    @pytest.mark.parametrize("order", [np.s_[::-1], np.roll(np.arange(96), 1)])
+    def test_a_catalogue_in_another_order_is_noticed(self, hst, order):
+        with pytest.warns(UserWarning, match="segval"):
+            refused(lambda: bk.clean(replace(hst, catalog=hst.catalog[order]), n_jobs=1), "order")
+
+    @pytest.mark.parametrize("twin", TWINS)
+    def test_a_galaxy_under_two_ids_stays_on_one_side(self, galaxies, twin):
+        sample, rng = galaxies[:20], np.random.default_rng(0)
+        images = np.concatenate([sample.images[:10], [TWINS[twin](stamp, rng) for stamp in sample.images[:10]]])
+        where = np.empty(20, int)
+        for side, part in enumerate(bk.split(replace(sample, images=images), seed=3)):
+            where[sample.index(part.catalog["id"])] = side
+        assert (where[:10] == where[10:]).all()
+        assert len(np.unique(where)) == 3
+
+
+@contextmanager
+def small_disk(folder):
+    """A disk of half a megabyte."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here: run as root on Linux")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+WRITERS = {
+    "a sample": lambda galaxies, blends, to: galaxies.save(to),
+    "an export": lambda galaxies, blends, to: bk.export(galaxies, blends, to),
+    "weights": lambda galaxies, blends, to: bk.weights.save(
+        bk.models.unet(4, 8), to, "large", {"architecture": "unet", "arguments": {}}),
+    "a page": lambda galaxies, blends, to: bk.export_html(bk.BlendExplorer(galaxies), to / "page.html"),
+}  # fmt: skip
+
+
+class TestDisksAndNeighbours:
+    @pytest.mark.parametrize("writer", WRITERS)
+    def test_a_full_disk_is_told_and_nothing_is_left(self, galaxies, blends, tmp_path, writer):
+        with small_disk(tmp_path / "disk") as disk:
+            refused(lambda: WRITERS[writer](galaxies, blends, disk), "full", disk, "MB are free")
+            assert not [path for path in disk.rglob("*") if path.is_file()]
+
+    def test_a_second_training_is_told(self, galaxies, tmp_path):
+        train, valid = galaxies[:16], galaxies[16:]
+        plan = replace(bk.training.plan_of("blend2flux", "quick"), epochs=2, blends=32, valid=16)
+        second = []
+
+        def try_again(history):
+            with pytest.raises(bk.training.TrainingError) as caught:
+                run(None)
+            second.append(str(caught.value))
+
+        def run(progress):
+            return bk.train("blend2flux", train, valid, "quick", 1, tmp_path, plan=plan, progress=progress)
+
+        run(try_again)
+        assert str(tmp_path) in second[0]
+        assert run(None).count_params() > 0, "a finished run is free"
+
+
+def in_python(code, **environment):
+    environment = os.environ | environment
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize("settings", ['{"image_data_format": "channels_first", "floatx": "float64"}', "no json"])
+    def test_the_users_keras_json_does_not_matter(self, tmp_path, settings):
+        (tmp_path / "keras.json").write_text(settings)
+        code = (
+            "import blendkit as bk, numpy as np; x = np.random.default_rng(0).normal(0, 0.006, (2, 128, 128)); "
+            "x[:, 60:68, 60:68] += 1; print(bk.deblenders.Network('blend2flux')(x)['flux'].tolist())"
+        )
+        here, there = (in_python(code, KERAS_HOME=str(home)) for home in (tmp_path / "none", tmp_path))
+        assert here.stdout.startswith("[[")
+        np.testing.assert_allclose(eval(there.stdout), eval(here.stdout), rtol=1e-4)
+
+    @pytest.mark.parametrize("use", ["train", "models", "deblenders.Network('unet')"])
+    def test_a_missing_backend_is_one_sentence(self, use, tmp_path):
+        (tmp_path / "keras.json").write_text('{"backend": "nonsense"}')
+        environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+        for chosen in ({"KERAS_BACKEND": "nonsense"}, {"KERAS_HOME": str(tmp_path)}):
+            code = (
+                f"import os; os.environ.clear(); os.environ |= {environment | chosen}; import blendkit as bk; bk.{use}"
+            )
+            error = in_python(code).stderr
+            assert "nonsense" in error.splitlines()[-1]
+            assert "KERAS_BACKEND" in error.splitlines()[-1]
+            assert len(error.splitlines()) < 15
+
+    def test_without_a_backend_all_but_the_networks_works(self):
+        code = """
+import blendkit as bk
+sample = bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)
+blends = bk.draw_blends(sample, 6, seed=1)
+images, masks, fluxes = bk.render(sample, blends)
+predictions = bk.measure(images, ["SEP"], truth=blends)
+bk.scores(blends, predictions), bk.figures.recovered_magnitudes(blends, predictions), bk.BlendExplorer(sample)
+bk.preflight()
+"""
+        done = in_python(code, KERAS_BACKEND="nonsense")
+        assert done.returncode == 0, done.stderr
+        assert "'nonsense' cannot be found" in done.stdout
+
+
+class TestNothingThere:
+    @pytest.fixture(scope="class")
+    def empty(self, rendered):
+        rng = np.random.default_rng(0)
+        skies = [sky_noise(rng, (128, 128), sigma, width) for sigma in (1e-3, 0.01, 5.0) for width in (0.01, 0.62, 0.9)]
+        return np.stack([*skies, np.zeros((128, 128)), np.full((128, 128), 7.0), -rendered[0][0]]).astype(np.float32)
+
+    @pytest.mark.parametrize("name", ["fractions", "blend2flux", "blend2mask2flux", "unet"])
+    def test_no_flux_without_a_galaxy(self, name, empty, galaxies, rendered):
+        method = bk.deblenders.Network(name)
+        pred = method(np.concatenate([empty, rendered[0]]))
+        assert np.isnan(pred["flux"][: len(empty)]).all()
+        assert np.isfinite(pred["flux"][len(empty) :]).all()
+        alone = bk.render(galaxies, bk.draw_blends(galaxies, 20, seed=2, members=1), masks=False)[0]
+        assert np.isfinite(method(alone)["flux"][:, 0]).all()
+
+
+class TestReadingTables:
+    @pytest.mark.parametrize(
+        "written", ["ascii.ecsv", "ascii.tab", "ascii.commented_header", "ascii.basic", "|", ", ", ";"]
+    )
+    def test_a_catalogue_in_any_usual_form(self, make_sample, tmp_path, written):
+        sample = make_sample(5)
+        path = sample.save(tmp_path) / "candels_cat.csv"
+        if written.startswith("ascii"):
+            Table.read(path, format="ascii.csv").write(path, format=written, overwrite=True)
+        else:
+            path.write_text("# from TOPCAT, mag 20\n" + path.read_text().replace(",", written))
+        assert (bk.load_sample(tmp_path).catalog["id", "mag"] == sample.catalog["id", "mag"]).all()
+
+    def test_other_tables(self, tmp_path):
+        path = tmp_path / "decisions.csv"
+        path.write_text("id;decision\n3;accept\n")
+        assert read_decisions(path) == {3: "accept"}
+        path.write_text("id:decision\n3:accept\n")
+        refused(lambda: read_decisions(path), "commas")
+        path.write_text(shared("paper/output_catalog.csv").read_text().replace(",", "\t"))
+        assert len(bk.load_published(path)[0]) == 4776
