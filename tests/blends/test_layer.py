@@ -116,9 +116,3 @@ def test_the_same_on_other_backends(backend):
     done = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": backend}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout
-
-
-def test_real_galaxies(hst_clean):
-    blends = bk.draw_blends(hst_clean, 64, seed=3)
-    for got, want in zip(arrays(BlendLayer(hst_clean)(blends)), bk.render(hst_clean, blends), strict=True):
-        np.testing.assert_array_equal(got, want)
