@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,18 @@ def only_row(table, **where):
 
 def same_weights(one, other):
     return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+def changed(sample, images=None, segmaps=None, **columns):
+    """A sample with other pixels or labels, as (where, value), and other columns."""
+    catalog = sample.catalog.copy()
+    for name, values in columns.items():
+        catalog[name] = values
+    arrays = {"images": sample.images.copy(), "segmaps": sample.segmaps.copy()}
+    for name, change in (("images", images), ("segmaps", segmaps)):
+        if change:
+            arrays[name][change[0]] = change[1]
+    return replace(sample, catalog=catalog, **arrays)
 
 
 def gaussian_light(shape, y, x, flux, sigma):

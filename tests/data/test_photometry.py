@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sep
 
-from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, map_stamps, own_shape
+from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, own_shape
 from tools.reference import half_light_radius
 
 SKY = 0.006
@@ -118,9 +118,3 @@ class TestDetect:
     def test_stamps_that_cannot_be_measured(self, value, word):
         with pytest.raises(ValueError, match=word):
             detect(np.full((40, 40), value))
-
-
-def test_map_stamps_keeps_the_order_and_is_silent_where_nobody_watches(capfd):
-    assert map_stamps(abs, range(0, -50, -1), 50, n_jobs=2, desc="measuring") == list(range(50))
-    assert map_stamps(abs, [], 0) == []
-    assert capfd.readouterr() == ("", "")

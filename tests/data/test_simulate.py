@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.data import photometry
-from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, segment, simulate
+from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, simulate
 from blendkit.data.sky import NOISE
 
 N = 300
@@ -133,13 +133,6 @@ class TestStamps:
         assert all((other.catalog[c] == sample.catalog[c][:n]).all() for c in other.catalog.colnames)
         assert not set(another.catalog["id"]) & set(sample.catalog["id"])
         assert (another.images != sample.images[:9]).mean() > 0.9
-
-    def test_undetected_contributor_has_no_label(self):
-        bright, faint = np.zeros((2, 128, 128))
-        bright[60:69, 60:69] = faint[20:22, 20:24] = 1  # eight pixels are too few
-        segments, label = segment([bright, faint], np.random.default_rng(0))
-        assert label == 1
-        assert np.array_equal(segments > 0, bright > 0)
 
 
 WRONG = {"n": (0, 2.5, 10**6), "seed": (-1, "m"), "deeper": (4,), "smaller": (0.5,), "sharper": (3,), "noise": ("red",)}
