@@ -159,21 +159,17 @@ class TestMembers:
 
 
 class TestMakeBlends:
-    @pytest.mark.parametrize(
-        ("ids", "dx", "expected"),
-        [
-            ([10, 11], 5, [[0, 5]]), ([10, 11], [1, 5], [[1, 5]]), ([10, 11, -1], 5, [[0, 5, 0]]), ([10], 0, [[0]]),
-            (TWO, 5, [[0, 5], [0, 5]]), (TWO, [5, 6], [[0, 5], [0, 6]]), (TWO, [[1, 5], [2, 6]], [[1, 5], [2, 6]]),
-        ],
-    )  # fmt: skip
+    @pytest.mark.parametrize(("ids", "dx", "expected"), [
+        ([10, 11], 5, [[0, 5]]), ([10, 11], [1, 5], [[1, 5]]), ([10, 11, -1], 5, [[0, 5, 0]]), ([10], 0, [[0]]),
+        (TWO, 5, [[0, 5], [0, 5]]), (TWO, [5, 6], [[0, 5], [0, 6]]), (TWO, [[1, 5], [2, 6]], [[1, 5], [2, 6]]),
+    ])  # fmt: skip
     def test_what_a_shift_belongs_to(self, sample, ids, dx, expected):
         assert bk.make_blends(sample, ids, dx, 0)["dx"].tolist() == expected
 
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [("ids", [10, 99]), ("dx", 64), ("dx", 1.5), ("dx", np.nan), ("dx", [1, 2, 3]), ("orient", 8),
-         ("dmag", np.inf)],
-    )  # fmt: skip
+    @pytest.mark.parametrize(("name", "value"), [
+        ("ids", [10, 99]), ("dx", 64), ("dx", 1.5), ("dx", np.nan), ("dx", [1, 2, 3]), ("orient", 8),
+        ("dmag", np.inf),
+    ])  # fmt: skip
     def test_what_makes_no_sense(self, sample, name, value):
         with pytest.raises(ValueError, match=r"\.$"):
             bk.make_blends(sample, **({"ids": [10, 11], "dx": 0, "dy": 0} | {name: value}))
@@ -305,12 +301,10 @@ class TestDraw:
         given = bk.draw_blends(synthetic_clean, 100, seed=np.random.default_rng(7))
         assert (given["dx"] == bk.draw_blends(synthetic_clean, 100, seed=np.random.default_rng(7))["dx"]).all()
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [{"n": 0}, {"max_dmag": 0}, {"max_dmag": np.nan}, {"separation": (3, 1)}, {"separation": (100, 101)},
-         {"members": -1}, {"members": (3, 1)}, {"members": 13}],
-        ids=str,
-    )  # fmt: skip
+    @pytest.mark.parametrize("arguments", [
+        {"n": 0}, {"max_dmag": 0}, {"max_dmag": np.nan}, {"separation": (3, 1)}, {"separation": (100, 101)},
+        {"members": -1}, {"members": (3, 1)}, {"members": 13},
+    ], ids=str)  # fmt: skip
     def test_what_makes_no_sense(self, sample, arguments):
         with pytest.raises(ValueError, match=r"\.$"):
             bk.draw_blends(sample, **({"n": 5} | arguments))

@@ -51,11 +51,9 @@ def rendered(sample, blends):
 class TestEqual:
     """Run on every backend, see below."""
 
-    @pytest.mark.parametrize(
-        ("shape", "orients"),
-        [((16, 16), range(8)), ((15, 15), range(8)), ((14, 21), STRAIGHT), ((17, 12), STRAIGHT)],
-        ids=["even", "odd", "wide", "tall"],
-    )
+    @pytest.mark.parametrize(("shape", "orients"), [
+        ((16, 16), range(8)), ((15, 15), range(8)), ((14, 21), STRAIGHT), ((17, 12), STRAIGHT),
+    ], ids=["even", "odd", "wide", "tall"])  # fmt: skip
     def test_bit_for_bit(self, noise_sample, shape, orients):
         sample = noise_sample(shape)
         blends = every_turn(sample, orients)

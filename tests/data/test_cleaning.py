@@ -159,16 +159,13 @@ class TestCutsAndDecisions:
 
 
 class TestInspection:
-    @pytest.mark.parametrize(
-        ("part", "where", "value", "word"),
-        [
-            ("images", np.s_[0, :, :9], 0.0, "mosaic's edge"),
-            ("images", np.s_[0, :, :9], 0.37, "mosaic's edge"),
-            ("images", np.s_[0, 46, 34:48], 1.8, "artefact"),  # a cosmic ray
-            ("images", np.s_[0, 10:14, 10:14], -0.1, "artefact"),  # a dead spot
-            ("segmaps", np.s_[0, 10:12, :60], 3, "artefact"),  # a bleeding star's trail
-        ],
-    )
+    @pytest.mark.parametrize(("part", "where", "value", "word"), [
+        ("images", np.s_[0, :, :9], 0.0, "mosaic's edge"),
+        ("images", np.s_[0, :, :9], 0.37, "mosaic's edge"),
+        ("images", np.s_[0, 46, 34:48], 1.8, "artefact"),  # a cosmic ray
+        ("images", np.s_[0, 10:14, 10:14], -0.1, "artefact"),  # a dead spot
+        ("segmaps", np.s_[0, 10:12, :60], 3, "artefact"),  # a bleeding star's trail
+    ])  # fmt: skip
     def test_a_bad_stamp(self, make_sample, part, where, value, word):
         cleaned = bk.clean(changed(make_sample(2, (80, 80), sigma=4.0), **{part: (where, value)}), n_jobs=1)
         assert list(cleaned.catalog["id"]) == [11]

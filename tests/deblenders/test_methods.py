@@ -148,16 +148,12 @@ class TestWrongAnswers:
         truth = scene[0] if request.param else None
         return lambda answer: bk.measure(scene[1], {"mine": lambda images: answer}, truth=truth)
 
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            None, 3.0, np.ones((5, 2)), SEP(), {"fluxes": np.ones((5, 2))}, {"flux": np.ones(5)},
-            {"flux": np.ones((4, 2))}, {"flux": np.full((5, 2), "a")},
-            {"flux": np.ones((5, 2)), "flux_err": np.ones(5)},
-            {"flux": np.ones((5, 2)), "masks": np.ones((5, 4, 4, 2))}, {"flux": np.ones((5, 2)), "case": ["?"] * 5},
-        ],
-        ids=lambda answer: str(answer)[:30],
-    )  # fmt: skip
+    @pytest.mark.parametrize("answer", [
+        None, 3.0, np.ones((5, 2)), SEP(), {"fluxes": np.ones((5, 2))}, {"flux": np.ones(5)},
+        {"flux": np.ones((4, 2))}, {"flux": np.full((5, 2), "a")},
+        {"flux": np.ones((5, 2)), "flux_err": np.ones(5)},
+        {"flux": np.ones((5, 2)), "masks": np.ones((5, 4, 4, 2))}, {"flux": np.ones((5, 2)), "case": ["?"] * 5},
+    ], ids=lambda answer: str(answer)[:30])  # fmt: skip
     def test_no_table_of_fluxes_for_these_blends(self, ask, answer):
         with pytest.raises(ValueError, match="'mine'"):
             ask(answer)

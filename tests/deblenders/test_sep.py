@@ -150,15 +150,12 @@ class TestThreeFluxes:
         assert 10 < masked < min(50, 1.05 * isophotal)
 
 
-@pytest.mark.parametrize(
-    ("images", "settings", "word"),
-    [
-        *[(images, {}, "image.None") for images in (np.zeros((9, 9)), np.full((1, 9, 9), "a"))],
-        (np.zeros((1, 9, 9)), {"flux": "petro"}, "kron_masked"),
-        (np.zeros((1, 9, 9)), {"truth": Table({"dx": [1]})}, "draw_blends"),
-        (np.zeros((2, 9, 9)), {"truth": Table({"dx": [1]})}, "same slice"),
-    ],
-)
+@pytest.mark.parametrize(("images", "settings", "word"), [
+    *[(images, {}, "image.None") for images in (np.zeros((9, 9)), np.full((1, 9, 9), "a"))],
+    (np.zeros((1, 9, 9)), {"flux": "petro"}, "kron_masked"),
+    (np.zeros((1, 9, 9)), {"truth": Table({"dx": [1]})}, "draw_blends"),
+    (np.zeros((2, 9, 9)), {"truth": Table({"dx": [1]})}, "same slice"),
+])  # fmt: skip
 def test_what_cannot_be_measured(images, settings, word):
     with pytest.raises(ValueError, match=word):
         SEP(**settings)(images)

@@ -100,17 +100,14 @@ class TestDefinitions:
         assert_allclose([got["mape"], got["bias"], got["n"]], [(5 + 10) / 2, 1 / 3, 3])
         assert not recwarn.list
 
-    @pytest.mark.parametrize(
-        ("score", "true", "measured", "word"),
-        [
-            (magnitude_scores, [20.0, 21], [20.0], "shape"),
-            (magnitude_scores, [20.0, np.nan], [20.0, 21], "True values"),
-            (flux_scores, [1.0, 0.0, -2], [1.0, 1, 1], "positive"),
-            (flux_scores, MaskedColumn([1.0], mask=[True]), [1.0], "missing"),
-            (iou, np.zeros((1, 4, 4, 2), bool), np.zeros((1, 4, 4, 2)), "threshold"),
-            (iou, np.zeros((4, 4, 2), bool), np.zeros((4, 4, 2), bool), r"\(n, ny, nx, k\)"),
-        ],
-    )
+    @pytest.mark.parametrize(("score", "true", "measured", "word"), [
+        (magnitude_scores, [20.0, 21], [20.0], "shape"),
+        (magnitude_scores, [20.0, np.nan], [20.0, 21], "True values"),
+        (flux_scores, [1.0, 0.0, -2], [1.0, 1, 1], "positive"),
+        (flux_scores, MaskedColumn([1.0], mask=[True]), [1.0], "missing"),
+        (iou, np.zeros((1, 4, 4, 2), bool), np.zeros((1, 4, 4, 2)), "threshold"),
+        (iou, np.zeros((4, 4, 2), bool), np.zeros((4, 4, 2), bool), r"\(n, ny, nx, k\)"),
+    ])  # fmt: skip
     def test_what_cannot_be_scored(self, score, true, measured, word):
         with pytest.raises(ValueError, match=word):
             score(true, measured)

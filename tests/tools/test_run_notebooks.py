@@ -117,13 +117,12 @@ def refused(tmp_path, monkeypatch, capfd):
     return run
 
 
-@pytest.mark.parametrize(
-    ("argument", "word"),
-    [("--sample=nowhere", "'nowhere'"), ("--sample=x.ipynb", "is a file"), ("--sample=", "SAMPLE is empty"),
-     ("--profile=foo", "quick, tutorial or paper"), ("--seed=-1", "SEED=-1"), ("--seed=4.5", "SEED=4.5"),
-     ("--seed=", "SEED="), ("--results=", "RESULTS is empty"), ("--results=x.ipynb", "it is a file"),
-     ("--results=x.ipynb/r", "Not a directory"), ("--results=.", "the notebooks themselves"), ("no.ipynb", "no note")],
-)  # fmt: skip
+@pytest.mark.parametrize(("argument", "word"), [
+    ("--sample=nowhere", "'nowhere'"), ("--sample=x.ipynb", "is a file"), ("--sample=", "SAMPLE is empty"),
+    ("--profile=foo", "quick, tutorial or paper"), ("--seed=-1", "SEED=-1"), ("--seed=4.5", "SEED=4.5"),
+    ("--seed=", "SEED="), ("--results=", "RESULTS is empty"), ("--results=x.ipynb", "it is a file"),
+    ("--results=x.ipynb/r", "Not a directory"), ("--results=.", "the notebooks themselves"), ("no.ipynb", "no note"),
+])  # fmt: skip
 def test_main_refuses_before_anything_runs(refused, argument, word):
     assert word in refused(argument)
 
