@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import changed
+from conftest import SKY, changed, gaussian_light
 from scipy.ndimage import distance_transform_edt
 
 import blendkit as bk
@@ -13,8 +13,6 @@ from blendkit.data.cleaning import read_decisions, table1
 from blendkit.data.photometry import flux_auto
 from blendkit.data.simulate import simulate
 from blendkit.data.sky import empty_pixels, fill_with_sky, sky_bank
-
-SKY = 0.006
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +175,10 @@ class TestInspection:
         assert "a neighbour touches the galaxy" in cleaned.report["flags"][0]
 
     @pytest.mark.parametrize(("kind", "dropped"), [("disk", True), ("irr", False)])
-    def test_two_in_one(self, make_sample, gaussian, kind, dropped):
+    def test_two_in_one(self, make_sample, kind, dropped):
         """A second galaxy within the same segment; an irregular one is allowed to look like that."""
         sample = make_sample(2, (80, 80), mags=[21, 21])
-        both = sample.images[0] + gaussian((80, 80), 40, 49, 60, 2.0)
+        both = sample.images[0] + gaussian_light((80, 80), 40, 49, 60, 2.0)
         sample = changed(sample, images=(0, both), segmaps=(np.s_[0, 30:51, 30:60], 1), morphology=[kind, kind])
         report = bk.clean(sample, n_jobs=1).report
         assert ("lopsided" in report["reason"][0]) == dropped

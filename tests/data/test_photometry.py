@@ -7,11 +7,11 @@ import galsim
 import numpy as np
 import pytest
 import sep
+from conftest import SKY, gaussian_light, noisy
 
 from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, own_shape
 from tools.reference import half_light_radius
 
-SKY = 0.006
 THRESHOLD = 1.2 * SKY  # where the segments of the survey end, roughly
 
 
@@ -25,10 +25,6 @@ def sersic(n, r_eff, q=1.0, flux=100.0, size=151):
 @pytest.fixture(scope="module")
 def galaxy():
     return sersic(1, 4)
-
-
-def noisy(light):
-    return (light + np.random.default_rng(0).normal(0, SKY, light.shape)).astype(np.float32)
 
 
 class TestFluxAuto:
@@ -81,21 +77,21 @@ class TestDetect:
     @pytest.mark.parametrize(
         ("second", "n", "hot"), [((52, 60, 2.5), 2, False), ((60, 0.65, 1.3), 2, True), ((), 0, True)]
     )
-    def test_hot_where_cold_finds_fewer_than_two(self, gaussian, monkeypatch, second, n, hot):
+    def test_hot_where_cold_finds_fewer_than_two(self, monkeypatch, second, n, hot):
         """The second case stands out by five sigmas, in too few pixels for the cold pass."""
         extract, used = sep.extract, []
         monkeypatch.setattr(sep, "extract", lambda i, **k: used.append({c: k[c] for c in COLD}) or extract(i, **k))
         light = np.zeros((80, 80))
         if second:
-            light = gaussian((80, 80), 40, 28, 60, 2.5) + gaussian((80, 80), 40, *second)
+            light = gaussian_light((80, 80), 40, 28, 60, 2.5) + gaussian_light((80, 80), 40, *second)
         found = detect(noisy(light))
         assert (len(found), used) == (n, [COLD, HOT][: 1 + hot])
         assert found.kron.shape == found.kron_masked.shape == found.isophotal.shape == (n,)
 
-    def test_what_is_found_on_a_close_pair(self, gaussian):
+    def test_what_is_found_on_a_close_pair(self):
         """Isophotal fluxes lie below the truth, plain Kron far above, masked Kron between."""
         true = np.array([80, 60])
-        found = detect(noisy(gaussian((90, 90), 44, 37, 80, 3) + gaussian((90, 90), 46, 53, 60, 3)))
+        found = detect(noisy(gaussian_light((90, 90), 44, 37, 80, 3) + gaussian_light((90, 90), 46, 53, 60, 3)))
         order = np.argsort(found.x)
         assert found.x[order] == pytest.approx([37, 53], abs=1)
         assert found.y[order] == pytest.approx([44, 46], abs=1)

@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import gaussian_light, noisy, truth_of
 
 import blendkit as bk
 from blendkit.data.photometry import Detections
 from blendkit.deblenders import LABELS, SEP, match_pixels, match_positions, sep_baselines
 
-SKY = 0.006
 SHAPE = (81, 81)
 CENTRE = (40, 40)
 
@@ -29,14 +29,9 @@ def in_any_order(match, objects):
         yield [order[i] if i >= 0 else -1 for i in got]
 
 
-@pytest.fixture(scope="module")
-def draw(gaussian):
-    def draw(*objects, sigma=2.5, seed=0):
-        """A noisy stamp of Gaussians at (dy, dx) from the centre pixel, with their fluxes."""
-        light = sum(gaussian(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, sigma) for dy, dx, flux in objects)
-        return (light + np.random.default_rng(seed).normal(0, SKY, SHAPE)).astype(np.float32)
-
-    return draw
+def draw(*objects):
+    """A noisy stamp of Gaussians at (dy, dx) from the centre pixel, with their fluxes."""
+    return noisy(*(gaussian_light(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, 2.5) for dy, dx, flux in objects))
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +88,19 @@ class TestKnownBlends:
 
     @pytest.mark.parametrize("flux", [(90, 40), (40, 90)])
     @pytest.mark.parametrize("shift", [(0, 16), (-14, 5), (12, -12)])
-    def test_two_galaxies(self, draw, truth_of, flux, shift):
+    def test_two_galaxies(self, flux, shift):
         image = draw((0, 0, flux[0]), (*shift, flux[1]))
         for truth in (truth_of((shift[1], shift[0], 3.0)), None):
             row = SEP(truth=truth)(image[None])[0]
             assert (row["n_detected"], row["case"]) == (2, "both")
             assert row["flux"] == pytest.approx(flux, rel=0.06)
 
-    def test_three_galaxies(self, draw):
+    def test_three_galaxies(self):
         fluxes = SEP(members=3)(draw((0, 0, 60), (0, 18, 40), (-25, 0, 90))[None])["flux"][0]
         assert fluxes == pytest.approx([60, 90, 40], rel=0.06)
 
     @pytest.mark.parametrize("third", [10, 200])
-    def test_a_third_object(self, draw, truth_of, third):
+    def test_a_third_object(self, third):
         """A fainter third is passed over; a brighter one takes the companion's place."""
         image = draw((0, 0, 60), (0, 18, 40), (-25, 0, third))
         for truth in (truth_of((18, 0, 3.0)), None):
@@ -113,7 +108,7 @@ class TestKnownBlends:
             assert (row["n_detected"], row["case"]) == (3, "more")
             assert row["flux"] == pytest.approx([60, max(third, 40)], rel=0.08)
 
-    def test_one_detection_or_none(self, draw, truth_of):
+    def test_one_detection_or_none(self):
         images = np.stack([draw((0, 0, 60)), draw((0, 18, 60)), draw((0, 18, 60)), draw((0, 0, 0.0))])
         table = SEP(truth=truth_of((18, 0, 3.0), (18, 0, 3.0), (18, 0, 40.0), (5, 5, 3.0)))(images)
         assert list(table["case"]) == ["only central", "only companion", "only central", "none"]
@@ -122,7 +117,7 @@ class TestKnownBlends:
         assert list(SEP()(images)["case"]) == ["only central"] * 3 + ["none"], "pixels alone cannot tell"
 
     @pytest.mark.parametrize("told", [True, False])
-    def test_masks_are_the_matched_segments(self, draw, truth_of, told):
+    def test_masks_are_the_matched_segments(self, told):
         stack = np.stack([draw((0, 0, 40), (0, 18, 90)), draw((0, 0, 60)), draw((0, 0, 0.0)), np.zeros(SHAPE, "f4")])
         masks = np.asarray(SEP(truth=truth_of(*[(18, 0, 3.0)] * 4) if told else None, masks=True)(stack)["masks"])
         assert (masks.shape, masks.dtype) == ((4, *SHAPE, 2), bool)
