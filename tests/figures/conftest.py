@@ -8,7 +8,14 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import blendkit as bk
+
 matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def blends(accepted):
+    return bk.draw_blends(accepted, 40, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,6 @@ from blendkit.figures.style import COLOURS, MEMBERS, sky_noise
 
 
 @pytest.fixture(scope="module")
-def blends(accepted):
-    return bk.draw_blends(accepted, 40, seed=3)
-
-
-@pytest.fixture(scope="module")
 def true(accepted, blends):
     return bk.render(accepted, blends)[1]
 

@@ -110,10 +110,6 @@ class TestOutputs:
         first, deepest = (np.sqrt(np.mean(m**2)) for m in keras.Model(network.input, maps).predict(noise, verbose=0))
         assert deepest > 0.3 * first
 
-    def test_layers_have_names_that_a_drawing_can_show(self, small):
-        names = [layer.name for name in ("blend2flux", "unet", "blend2mask2flux") for layer in small[name].layers]
-        assert not [n for n in names if n.startswith(("conv2d", "dense_", "max_pooling"))]
-
 
 def test_a_bare_output_is_known_by_its_shape():
     for shape, name in (((5, 2), "fluxes"), ((5, 3), "fluxes"), ((5, 16, 16, 2), "masks")):
