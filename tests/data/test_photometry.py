@@ -22,9 +22,7 @@ def sersic(n, r_eff, q=1.0, flux=100.0, size=151):
     return profile.drawImage(nx=size, ny=size, scale=1.0).array.astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def galaxy():
-    return sersic(1, 4)
+galaxy = pytest.fixture(scope="module")(lambda: sersic(1, 4))
 
 
 class TestFluxAuto:
@@ -45,15 +43,11 @@ class TestFluxAuto:
         for factor, other in ((10, 10 * galaxy), (1, galaxy.astype(">f8")), (1, np.asfortranarray(galaxy))):
             assert flux_auto(other[None], segment) == pytest.approx(factor * one, rel=1e-5)
 
-    def test_flux_auto_of_samples(self, hst_clean, synthetic_clean):
+    def test_flux_auto_of_real_galaxies_is_the_catalogues(self, hst_clean):
         catalog = hst_clean.catalog
         ratio = catalog["flux_auto"] / 10 ** (-0.4 * (catalog["mag"] - hst_clean.zeropoint))
         assert 0.92 < np.median(ratio) < 0.99
         assert np.mean((ratio > 0.9) & (ratio < 1.05)) > 0.95
-        catalog = synthetic_clean.catalog
-        ratio = (catalog["flux_auto"] / catalog["truth_flux"])[catalog["truth_bad"] == ""]
-        assert 0.9 < np.median(ratio) < 1
-        assert np.mean((ratio > 0.75) & (ratio < 1.1)) > 0.95
 
     def test_bad_stamps_give_nan_and_take_nothing_down(self):
         """A lone pixel lets SEP read memory that is not its own: run in a process of its own."""

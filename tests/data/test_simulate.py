@@ -20,14 +20,9 @@ CANDELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def sample():
-    return simulate(N, seed=1)
-
-
-@pytest.fixture(scope="module")
-def alone():
-    return simulate(N, seed=1, neighbours=False)
+module = pytest.fixture(scope="module")
+sample = module(lambda: simulate(N, seed=1))
+alone = module(lambda: simulate(N, seed=1, neighbours=False))
 
 
 @cache
@@ -57,9 +52,7 @@ class TestGalaxies:
         assert broad["r_eff"][now].min() >= 1.0
 
     def test_sharper_narrows_the_psf_alone(self):
-        plain, sharp, compact = (simulate(6, seed=5, **how) for how in ({}, {"sharper": 2.0}, {"smaller": 3.0}))
-        assert (compact.catalog["r_eff"] < plain.catalog["r_eff"]).all()
-        assert ("3.0 times smaller" in compact.name, "2.0 times sharper" in sharp.name) == (True, True)
+        plain, sharp = simulate(6, seed=5), simulate(6, seed=5, sharper=2.0)
         for name in ("mag", "r_eff", "truth_n_neighbours"):
             assert (plain.catalog[name] == sharp.catalog[name]).all()
         assert_allclose(sharp.catalog["truth_flux"], plain.catalog["truth_flux"], rtol=0.03)

@@ -12,9 +12,10 @@ from blendkit.networks import weights
 
 keras = pytest.importorskip("keras")
 SHAPE = (32, 32)
+module = pytest.fixture(scope="module")
 
 
-@pytest.fixture(scope="module")
+@module
 def network():
     """What `fractions` gives, from two convolutions."""
     blend = keras.Input((*SHAPE, 1))
@@ -26,14 +27,8 @@ def network():
     return keras.Model(blend, outputs, name="everything")
 
 
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).normal(1, 1, (150, *SHAPE)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def measured(network, images):
-    return Network(network, masks=True, images=True)(images)
+images = module(lambda: np.random.default_rng(0).normal(1, 1, (150, *SHAPE)).astype(np.float32))
+measured = module(lambda network, images: Network(network, masks=True, images=True)(images))
 
 
 class TestTable:

@@ -42,9 +42,7 @@ def real(hst_clean):
     return blends, images, fluxes
 
 
-@pytest.fixture(scope="module")
-def tables(real):
-    return sep_baselines(real[1], real[0])
+tables = pytest.fixture(scope="module")(lambda real: sep_baselines(real[1], real[0]))
 
 
 class TestMatching:

@@ -38,9 +38,7 @@ def measure(blends, seed, sigma, *more):
     return Table({name: pred[name] for name in ("flux", *more)}, meta={"matching": "pixels only"})
 
 
-@pytest.fixture(scope="module")
-def blends():
-    return make_exam()
+blends = pytest.fixture(scope="module")(make_exam)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from blendkit import metrics
 from blendkit.metrics import CASES, binned_scores, calibration, case_shares, delta_mag, difference, figure_5
 from blendkit.metrics import flux_scores, iou, magnitude_scores, mask_scores, measurements, ranking, resample, scores
 from blendkit.metrics import table2, table3
@@ -77,15 +76,6 @@ class TestDefinitions:
         got, dmag = magnitude_scores(true, true + dmag), true + dmag - true
         expected = [dmag.mean(), dmag.std(), np.mean(np.abs(dmag) > 0.75), 100 * np.mean(np.abs(dmag) / true)]
         assert_allclose(list(got.values())[2:], expected, rtol=1e-9, atol=1e-12)
-
-    @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(0, 4)), min_size=1, max_size=30))
-    def test_weighted_statistics_are_those_of_repeated_values(self, pairs):
-        values, weights = np.array([p[0] for p in pairs]), np.array([[p[1] for p in pairs]])
-        weights[0, 0] += 1
-        own = np.repeat(values, weights[0])
-        assert_allclose(metrics.weighted_median(values, weights), np.median(own))
-        assert_allclose(metrics.bootstrap.scatter(values, weights), own.std(), atol=1e-7)
-        assert_allclose(metrics.bootstrap.robust_scatter(values, weights), robust(own), atol=1e-8)
 
     def test_what_was_not_measured_is_counted_without_a_warning(self, recwarn):
         for got in (magnitude_scores([20.0, 21], [np.nan, np.inf]), flux_scores([1.0, 2], [np.nan, -1])):

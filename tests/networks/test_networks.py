@@ -18,20 +18,19 @@ SMALL["blend2mask2flux"] = {"depth": 3, "filters": 4, "flux_filters": 4, "dense"
 OUTPUTS = {"blend2flux": {"fluxes"}, "unet": {"masks"}, "blend2mask2flux": {"masks", "fluxes"}}
 OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "images", "out_of_domain"}
 CALM = (0.0, 0.0, 0.0, 0.0)  # a world without noise of its own, blur and sky level
+module = pytest.fixture(scope="module")
 
 
-@pytest.fixture(scope="module")
+@module
 def small():
     """Untrained networks for stamps of 32 x 64 pixels."""
     return {name: builders.build(name, size | {"shape": (32, 64)}, seed=3) for name, size in SMALL.items()}
 
 
-@pytest.fixture(scope="module")
-def stack():
-    return np.random.default_rng(1).normal(0.05, 0.1, (5, 32, 64)).astype(np.float32)
+stack = module(lambda: np.random.default_rng(1).normal(0.05, 0.1, (5, 32, 64)).astype(np.float32))
 
 
-@pytest.fixture(scope="module")
+@module
 def blended(make_sample):
     """A layer, 192 blends of its galaxies, and what these look like."""
     sample = make_sample(12, (32, 64))

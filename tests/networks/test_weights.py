@@ -31,9 +31,7 @@ def saved(network, tmp_path, monkeypatch):
     return weights.save(network, tmp_path / "run", "small", CARD)
 
 
-@pytest.fixture(scope="module")
-def simulated(synthetic_clean):
-    return bk.split(synthetic_clean, (0.6, 0.4), seed=1)
+simulated = pytest.fixture(scope="module")(lambda synthetic_clean: bk.split(synthetic_clean, (0.6, 0.4), seed=1))
 
 
 class TestRoundTrip:

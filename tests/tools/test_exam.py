@@ -36,14 +36,8 @@ def galaxies(seed, n=12, noise=True):
     return dataclasses.replace(sample, catalog=catalog, name=f"synthetic, seed {seed}")
 
 
-@pytest.fixture(scope="module")
-def sky():
-    return galaxies(5)
-
-
-@pytest.fixture(scope="module")
-def blends(sky):
-    return bk.draw_blends(sky, 60, seed=1)
+sky = pytest.fixture(scope="module")(lambda: galaxies(5))
+blends = pytest.fixture(scope="module")(lambda sky: bk.draw_blends(sky, 60, seed=1))
 
 
 @pytest.fixture
