@@ -47,8 +47,8 @@ module = pytest.fixture(scope="module")
 sample = module(lambda make_sample: make_sample(12))
 blends = module(lambda sample: bk.draw_blends(sample, 40, seed=5, dmag=0.3))
 crowd = module(lambda sample: bk.draw_blends(sample, 200, seed=3, members=(0, 5)))  # empty sky, lone ones, groups
-rules = {"max_dmag": 1.5, "separation": (0.7, 3.0)}
-many = module(lambda synthetic_clean: bk.draw_blends(synthetic_clean, 4000, seed=1, **rules))
+RULES = {"max_dmag": 1.5, "separation": (0.7, 3.0)}
+many = module(lambda synthetic_clean: bk.draw_blends(synthetic_clean, 4000, seed=1, **RULES))
 
 
 class TestRender:
@@ -162,11 +162,11 @@ class TestMakeBlends:
             bk.make_blends(sample, **({"ids": [10, 11], "dx": 0, "dy": 0} | {name: value}))
 
     def test_columns_include_dmag_and_tell_of_the_nearest_companion(self, make_sample):
-        sample = make_sample(3)
-        blend = bk.make_blends(sample, [10, 11, 12], [2, 20, -1], [0, 0, 4], [0, 1.5, 0.5])[0]
+        sample, dmag = make_sample(3), np.array([0, 1.5, 0.5])
+        blend = bk.make_blends(sample, [10, 11, 12], [2, 20, -1], [0, 0, 4], dmag)[0]
         mag, flux = sample.catalog["mag"], sample.catalog["flux_auto"]
-        assert blend["mag"] == pytest.approx(mag + blend["dmag"])
-        assert blend["flux"] == pytest.approx(flux * 10 ** (-0.4 * blend["dmag"]))
+        assert blend["mag"] == pytest.approx(mag + dmag)
+        assert blend["flux"] == pytest.approx(flux * 10 ** (-0.4 * dmag))
         assert (blend["delta_mag"], blend["distance"]) == (pytest.approx(mag[0] - mag[2] - 0.5), 5)
         assert (blend["inside"] == 1).all()
 
