@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,6 @@ galaxies = session(lambda: bk.clean(bk.load_sample("synthetic", n=24, seed=5), n
 published_csv = session(lambda: shared("paper/output_catalog.csv"))
 published = session(lambda published_csv: bk.load_published(published_csv))  # blends and predictions
 make_sample = session(lambda: gaussian_sample)
-gaussian = session(lambda: gaussian_light)
 
 
 @session
@@ -100,10 +100,35 @@ def same_weights(one, other):
     return all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
+def changed(sample, images=None, segmaps=None, **columns):
+    """A sample with other pixels or labels, as (where, value), and other columns."""
+    catalog = sample.catalog.copy()
+    for name, values in columns.items():
+        catalog[name] = values
+    arrays = {"images": sample.images.copy(), "segmaps": sample.segmaps.copy()}
+    for name, change in (("images", images), ("segmaps", segmaps)):
+        if change:
+            arrays[name][change[0]] = change[1]
+    return replace(sample, catalog=catalog, **arrays)
+
+
 def gaussian_light(shape, y, x, flux, sigma):
     """Light of a round Gaussian at row `y`, column `x`, float64, shape `shape`."""
     row, column = np.indices(shape)
     return flux / (2 * np.pi * sigma**2) * np.exp(-((row - y) ** 2 + (column - x) ** 2) / (2 * sigma**2))
+
+
+def noisy(*layers, seed=0):
+    """A stamp of these layers of light, float32, in white noise."""
+    return (sum(layers) + np.random.default_rng(seed).normal(0, SKY, layers[0].shape)).astype(np.float32)
+
+
+def truth_of(*rows):
+    """The recipes of pairs, from (dx, dy, r_eff of the central galaxy)."""
+    dx, dy, r_eff = np.array(rows, float).T
+    none, missing = np.zeros(len(rows)), np.full(len(rows), np.nan)
+    columns = {"id": (none + 1, none + 2), "dx": (none, dx), "dy": (none, dy), "r_eff": (r_eff, missing)}
+    return Table({name: np.stack(values, axis=1) for name, values in columns.items()})
 
 
 def gaussian_sample(n=6, shape=(64, 64), *, seed=0, sky=SKY, sigma=2.0, mags=None, neighbours=()):

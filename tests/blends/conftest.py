@@ -1,4 +1,4 @@
-"""A sample without any galaxy shape: every pixel counts, segments are random, and pixels differ from sky."""
+"""A sample without any galaxy shape: every pixel counts, segments are random, one is small, no pixel is like sky."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ def noise_sample(make_sample):
         rng = np.random.default_rng(seed)
         images = rng.normal(1, 1, sample.images.shape).astype("f4")
         segmaps = rng.integers(0, 3, sample.segmaps.shape).astype("u1")
-        segmaps[:, shape[0] // 2, shape[1] // 2] = 1
+        centre = np.reshape(shape, (2, 1, 1)) // 2
+        segmaps[0, np.abs(np.indices(shape) - centre).max(axis=0) > 2] = 2
+        segmaps[:, *centre.ravel()] = 1
         return bk.Sample(images, segmaps, sample.catalog, sky_stamps=rng.normal(0, 1, (5, *shape)).astype("f4"))
 
     return noise_sample

@@ -7,11 +7,11 @@ import galsim
 import numpy as np
 import pytest
 import sep
+from conftest import SKY, gaussian_light, noisy
 
-from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, map_stamps, own_shape
+from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, own_shape
 from tools.reference import half_light_radius
 
-SKY = 0.006
 THRESHOLD = 1.2 * SKY  # where the segments of the survey end, roughly
 
 
@@ -22,13 +22,7 @@ def sersic(n, r_eff, q=1.0, flux=100.0, size=151):
     return profile.drawImage(nx=size, ny=size, scale=1.0).array.astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def galaxy():
-    return sersic(1, 4)
-
-
-def noisy(light):
-    return (light + np.random.default_rng(0).normal(0, SKY, light.shape)).astype(np.float32)
+galaxy = pytest.fixture(scope="module")(lambda: sersic(1, 4))
 
 
 class TestFluxAuto:
@@ -49,15 +43,11 @@ class TestFluxAuto:
         for factor, other in ((10, 10 * galaxy), (1, galaxy.astype(">f8")), (1, np.asfortranarray(galaxy))):
             assert flux_auto(other[None], segment) == pytest.approx(factor * one, rel=1e-5)
 
-    def test_flux_auto_of_samples(self, hst_clean, synthetic_clean):
+    def test_flux_auto_of_real_galaxies_is_the_catalogues(self, hst_clean):
         catalog = hst_clean.catalog
         ratio = catalog["flux_auto"] / 10 ** (-0.4 * (catalog["mag"] - hst_clean.zeropoint))
         assert 0.92 < np.median(ratio) < 0.99
         assert np.mean((ratio > 0.9) & (ratio < 1.05)) > 0.95
-        catalog = synthetic_clean.catalog
-        ratio = (catalog["flux_auto"] / catalog["truth_flux"])[catalog["truth_bad"] == ""]
-        assert 0.9 < np.median(ratio) < 1
-        assert np.mean((ratio > 0.75) & (ratio < 1.1)) > 0.95
 
     def test_bad_stamps_give_nan_and_take_nothing_down(self):
         """A lone pixel lets SEP read memory that is not its own: run in a process of its own."""
@@ -81,21 +71,21 @@ class TestDetect:
     @pytest.mark.parametrize(
         ("second", "n", "hot"), [((52, 60, 2.5), 2, False), ((60, 0.65, 1.3), 2, True), ((), 0, True)]
     )
-    def test_hot_where_cold_finds_fewer_than_two(self, gaussian, monkeypatch, second, n, hot):
+    def test_hot_where_cold_finds_fewer_than_two(self, monkeypatch, second, n, hot):
         """The second case stands out by five sigmas, in too few pixels for the cold pass."""
         extract, used = sep.extract, []
         monkeypatch.setattr(sep, "extract", lambda i, **k: used.append({c: k[c] for c in COLD}) or extract(i, **k))
         light = np.zeros((80, 80))
         if second:
-            light = gaussian((80, 80), 40, 28, 60, 2.5) + gaussian((80, 80), 40, *second)
+            light = gaussian_light((80, 80), 40, 28, 60, 2.5) + gaussian_light((80, 80), 40, *second)
         found = detect(noisy(light))
         assert (len(found), used) == (n, [COLD, HOT][: 1 + hot])
         assert found.kron.shape == found.kron_masked.shape == found.isophotal.shape == (n,)
 
-    def test_what_is_found_on_a_close_pair(self, gaussian):
+    def test_what_is_found_on_a_close_pair(self):
         """Isophotal fluxes lie below the truth, plain Kron far above, masked Kron between."""
         true = np.array([80, 60])
-        found = detect(noisy(gaussian((90, 90), 44, 37, 80, 3) + gaussian((90, 90), 46, 53, 60, 3)))
+        found = detect(noisy(gaussian_light((90, 90), 44, 37, 80, 3) + gaussian_light((90, 90), 46, 53, 60, 3)))
         order = np.argsort(found.x)
         assert found.x[order] == pytest.approx([37, 53], abs=1)
         assert found.y[order] == pytest.approx([44, 46], abs=1)
@@ -118,9 +108,3 @@ class TestDetect:
     def test_stamps_that_cannot_be_measured(self, value, word):
         with pytest.raises(ValueError, match=word):
             detect(np.full((40, 40), value))
-
-
-def test_map_stamps_keeps_the_order_and_is_silent_where_nobody_watches(capfd):
-    assert map_stamps(abs, range(0, -50, -1), 50, n_jobs=2, desc="measuring") == list(range(50))
-    assert map_stamps(abs, [], 0) == []
-    assert capfd.readouterr() == ("", "")

@@ -59,18 +59,15 @@ class TestPublishedNumbers:
         assert "true positions" in sextractor.meta["matching"]
         assert "pixels only" in predictions["blend2flux"].meta["matching"]
 
-    @pytest.mark.parametrize(
-        ("method", "member", "n", "bias", "scatter", "outliers", "mape", "n_all", "mape_flux"),
-        [
-            ("blend2flux", "central", 3844, "0.015", "0.120", "0.16", "0.39", 4776, "8.15"),
-            ("blend2flux", "companion", 4344, "0.012", "0.127", "0.12", "0.40", 4776, "8.09"),
-            ("blend2mask2flux", "central", 3844, "0.016", "0.111", "0.10", "0.35", 4776, "7.42"),
-            # scatter 0.11946: issue 4's 0.120 is rounded twice (np.std to 3 digits, as in the authors' code)
-            ("blend2mask2flux", "companion", 4344, "0.017", "0.119", "0.02", "0.39", 4776, "7.85"),
-            ("SExtractor", "central", 3844, "0.101", "0.542", "12.4", "1.60", 3982, None),
-            ("SExtractor", "companion", 4344, "0.002", "0.710", "16.2", "1.97", 4482, None),
-        ],
-    )
+    @pytest.mark.parametrize(("method", "member", "n", "bias", "scatter", "outliers", "mape", "n_all", "mape_flux"), [
+        ("blend2flux", "central", 3844, "0.015", "0.120", "0.16", "0.39", 4776, "8.15"),
+        ("blend2flux", "companion", 4344, "0.012", "0.127", "0.12", "0.40", 4776, "8.09"),
+        ("blend2mask2flux", "central", 3844, "0.016", "0.111", "0.10", "0.35", 4776, "7.42"),
+        # scatter 0.11946: issue 4's 0.120 is rounded twice (np.std to 3 digits, as in the authors' code)
+        ("blend2mask2flux", "companion", 4344, "0.017", "0.119", "0.02", "0.39", 4776, "7.85"),
+        ("SExtractor", "central", 3844, "0.101", "0.542", "12.4", "1.60", 3982, None),
+        ("SExtractor", "companion", 4344, "0.002", "0.710", "16.2", "1.97", 4482, None),
+    ])  # fmt: skip
     def test_scores(self, published, method, member, n, bias, scatter, outliers, mape, n_all, mape_flux):
         """Figure 5, and the flux errors over all blends."""
         blends, predictions = published[0], {method: published[1][method]}
@@ -123,19 +120,16 @@ class TestFiles:
         for ours, theirs in zip(bk.load_published(own_file)[1].values(), predictions.values(), strict=True):
             assert all(np.array_equal(ours[c], theirs[c], equal_nan=c == "flux") for c in theirs.colnames)
 
-    @pytest.mark.parametrize(
-        ("old", "new", "word"),
-        [
-            ("g1_type", "kind", "g1_type"),
-            (TWO_BLENDS, "", "CSV"),
-            (TWO_BLENDS, "\xa2\x81\0,\n", "CSV"),
-            (TWO_BLENDS[-200:], "", "no rows"),
-            ("10.5", "far", "distance"),
-            (",1,,19.5", ",7,,19.5", "unknown detection case"),
-            ("0.9,irr,9", "0.9,,9", "empty field in its column g1_type, row .1"),
-            ("242.1", "nan", "empty field in its column g1_flux, row .2"),
-        ],
-    )
+    @pytest.mark.parametrize(("old", "new", "word"), [
+        ("g1_type", "kind", "g1_type"),
+        (TWO_BLENDS, "", "CSV"),
+        (TWO_BLENDS, "\xa2\x81\0,\n", "CSV"),
+        (TWO_BLENDS[-200:], "", "no rows"),
+        ("10.5", "far", "distance"),
+        (",1,,19.5", ",7,,19.5", "unknown detection case"),
+        ("0.9,irr,9", "0.9,,9", "empty field in its column g1_type, row .1"),
+        ("242.1", "nan", "empty field in its column g1_flux, row .2"),
+    ])  # fmt: skip
     def test_a_wrong_file_gets_one_sentence(self, own_file, old, new, word):
         own_file.write_bytes(TWO_BLENDS.replace(old, new).encode("latin-1"))
         with pytest.raises(ValueError, match=rf"^[^\n]*{word}[^\n]*\.$"):

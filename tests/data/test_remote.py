@@ -105,9 +105,7 @@ def zenodo(release, tmp_path, monkeypatch):
     server.server_close()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "data" / "candels"
+folder = pytest.fixture(lambda tmp_path: tmp_path / "data" / "candels")
 
 
 def contents(folder):

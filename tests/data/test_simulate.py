@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.data import photometry
-from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, segment, simulate
+from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, simulate
 from blendkit.data.sky import NOISE
 
 N = 300
@@ -20,14 +20,9 @@ CANDELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def sample():
-    return simulate(N, seed=1)
-
-
-@pytest.fixture(scope="module")
-def alone():
-    return simulate(N, seed=1, neighbours=False)
+module = pytest.fixture(scope="module")
+sample = module(lambda: simulate(N, seed=1))
+alone = module(lambda: simulate(N, seed=1, neighbours=False))
 
 
 @cache
@@ -57,9 +52,7 @@ class TestGalaxies:
         assert broad["r_eff"][now].min() >= 1.0
 
     def test_sharper_narrows_the_psf_alone(self):
-        plain, sharp, compact = (simulate(6, seed=5, **how) for how in ({}, {"sharper": 2.0}, {"smaller": 3.0}))
-        assert (compact.catalog["r_eff"] < plain.catalog["r_eff"]).all()
-        assert ("3.0 times smaller" in compact.name, "2.0 times sharper" in sharp.name) == (True, True)
+        plain, sharp = simulate(6, seed=5), simulate(6, seed=5, sharper=2.0)
         for name in ("mag", "r_eff", "truth_n_neighbours"):
             assert (plain.catalog[name] == sharp.catalog[name]).all()
         assert_allclose(sharp.catalog["truth_flux"], plain.catalog["truth_flux"], rtol=0.03)
@@ -133,13 +126,6 @@ class TestStamps:
         assert all((other.catalog[c] == sample.catalog[c][:n]).all() for c in other.catalog.colnames)
         assert not set(another.catalog["id"]) & set(sample.catalog["id"])
         assert (another.images != sample.images[:9]).mean() > 0.9
-
-    def test_undetected_contributor_has_no_label(self):
-        bright, faint = np.zeros((2, 128, 128))
-        bright[60:69, 60:69] = faint[20:22, 20:24] = 1  # eight pixels are too few
-        segments, label = segment([bright, faint], np.random.default_rng(0))
-        assert label == 1
-        assert np.array_equal(segments > 0, bright > 0)
 
 
 WRONG = {"n": (0, 2.5, 10**6), "seed": (-1, "m"), "deeper": (4,), "smaller": (0.5,), "sharper": (3,), "noise": ("red",)}

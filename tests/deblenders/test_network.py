@@ -1,28 +1,24 @@
 """Networks as deblenders: in order, in batches, with bad stamps apart."""
 
-import os
-import subprocess
-import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import blendkit as bk
 from blendkit.deblenders import Network
 from blendkit.networks import builders as models
 from blendkit.networks import weights
 
 keras = pytest.importorskip("keras")
 SHAPE = (32, 32)
+module = pytest.fixture(scope="module")
 
 
-def everything(shape=SHAPE):
+@module
+def network():
     """What `fractions` gives, from two convolutions."""
-    blend = keras.Input((*shape, 1))
+    blend = keras.Input((*SHAPE, 1))
     maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(blend)
     shares = keras.layers.Conv2D(2, 3, padding="same", activation="sigmoid")(maps)
     images = keras.layers.Multiply()([shares, blend])
@@ -31,22 +27,14 @@ def everything(shape=SHAPE):
     return keras.Model(blend, outputs, name="everything")
 
 
-@pytest.fixture(scope="module")
-def network():
-    keras.utils.set_random_seed(1)
-    return everything()
+measured = module(lambda network, images: Network(network, masks=True, images=True)(images))
 
 
-@pytest.fixture(scope="module")
+@module
 def images():
     images = np.random.default_rng(0).normal(1, 1, (150, *SHAPE)).astype(np.float32)
     images[:, 12:20, 14:18] += 9
     return images
-
-
-@pytest.fixture(scope="module")
-def measured(network, images):
-    return Network(network, masks=True, images=True)(images)
 
 
 class TestTable:
@@ -173,21 +161,3 @@ class TestSources:
             Network(keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]))
         with pytest.raises(ValueError, match="batch"):
             Network(network, batch=0)
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_give_the_same(backend, images, tmp_path):
-    if find_spec(backend) is None or keras.config.backend() == backend:
-        pytest.skip(f"{backend} is not installed (pip install {backend}), or the one of all the other tests")
-    network = models.blend2flux(2, shape=SHAPE)
-    card = {"architecture": "blend2flux", "arguments": {"filters": 2, "shape": SHAPE}}
-    path = weights.save(network, tmp_path, "small", card)
-    np.save(tmp_path / "images.npy", images[:20])
-    code = (
-        "import numpy as np; from blendkit.deblenders import Network; "
-        f"np.save('out.npy', Network({str(path)!r}, batch=16)(np.load('images.npy'))['flux'])"
-    )
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(Path(bk.__file__).parents[1])}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), Network(network)(images[:20])["flux"], 1e-3, 1e-5)

@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import gaussian_light, noisy, truth_of
 
 import blendkit as bk
 from blendkit.data.photometry import Detections
 from blendkit.deblenders import LABELS, SEP, match_pixels, match_positions, sep_baselines
 
-SKY = 0.006
 SHAPE = (81, 81)
 CENTRE = (40, 40)
 
@@ -22,22 +22,16 @@ def found(*objects):
     return Detections(x, y, one, one, 0 * one, flux, flux[::-1], -flux, np.zeros(SHAPE, np.int32))
 
 
-def matched(objects, *shifts, r_central=5.0, order=None):
-    """Which objects go to a central galaxy at (40, 40) and companions at these (dx, dy), whatever SEP's order."""
-    order = order or range(len(objects))
-    x, y = 40.0 + np.array([(0, 0), *shifts]).T
-    got = match_positions(found(*(objects[i] for i in order)), x, y, r_central)
-    return [order[i] if i >= 0 else -1 for i in got]
+def in_any_order(match, objects):
+    """Which objects are matched, whatever the order in which SEP gives them."""
+    for order in permutations(range(len(objects))):
+        got = match(found(*(objects[i] for i in order)))
+        yield [order[i] if i >= 0 else -1 for i in got]
 
 
-@pytest.fixture(scope="module")
-def draw(gaussian):
-    def draw(*objects, sigma=2.5, seed=0):
-        """A noisy stamp of Gaussians at (dy, dx) from the centre pixel, with their fluxes."""
-        light = sum(gaussian(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, sigma) for dy, dx, flux in objects)
-        return (light + np.random.default_rng(seed).normal(0, SKY, SHAPE)).astype(np.float32)
-
-    return draw
+def draw(*objects):
+    """A noisy stamp of Gaussians at (dy, dx) from the centre pixel, with their fluxes."""
+    return noisy(*(gaussian_light(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, 2.5) for dy, dx, flux in objects))
 
 
 @pytest.fixture(scope="module")
@@ -48,58 +42,43 @@ def real(hst_clean):
     return blends, images, fluxes
 
 
-@pytest.fixture(scope="module")
-def tables(real):
-    return sep_baselines(real[1], real[0])
+tables = pytest.fixture(scope="module")(lambda real: sep_baselines(real[1], real[0]))
 
 
-class TestMatchPositions:
-    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-    @pytest.mark.parametrize("fluxes", [(9, 1), (1, 9)])
-    @pytest.mark.parametrize("x", [(40.2, 51.7), (41.5, 47)], ids=["apart", "both nearest to the same place"])
-    def test_two(self, order, fluxes, x):
-        assert matched([(x[0], 40, fluxes[0]), (x[1], 40, fluxes[1])], (12, 0), order=order) == [0, 1]
+class TestMatching:
+    """A central galaxy at (40, 40) with a radius of 4 pixels, companions at (dx, dy), objects of (x, y, flux)."""
 
-    @pytest.mark.parametrize("order", list(permutations(range(3))))
-    def test_three(self, order):
-        """Of more than two the two brightest are kept (case iii), even where a third lies right on the companion."""
-        for fluxes in ((9, 5, 1), (5, 9, 1)):
-            objects = [(40, 40, fluxes[0]), (50.5, 40, fluxes[1]), (52, 40, fluxes[2])]
-            assert matched(objects, (12, 0), order=order) == [0, 1]
-        assert matched([(40, 40, 9), (52, 40, 1), (20, 60, 20)], (12, 0), order=order) == [0, 2]
-        assert matched([(40, 41, 3), (52, 40, 1), (20, 60, 9)], (-20, 20), (12, 0), order=order) == [0, 2, 1]
+    @pytest.mark.parametrize(("objects", "shifts", "expected"), [
+        ([(40.2, 40, 9), (51.7, 40, 1)], [(12, 0)], [0, 1]),
+        ([(40.2, 40, 1), (51.7, 40, 9)], [(12, 0)], [0, 1]),
+        ([(41.5, 40, 9), (47, 40, 1)], [(12, 0)], [0, 1]),  # both nearest to the same place
+        ([(41.5, 40, 1), (47, 40, 9)], [(12, 0)], [0, 1]),
+        # of more than two the two brightest are kept (case iii), even where a third lies right on the companion
+        ([(40, 40, 9), (50.5, 40, 5), (52, 40, 1)], [(12, 0)], [0, 1]),
+        ([(40, 40, 5), (50.5, 40, 9), (52, 40, 1)], [(12, 0)], [0, 1]),
+        ([(40, 40, 9), (52, 40, 1), (20, 60, 20)], [(12, 0)], [0, 2]),
+        ([(40, 41, 3), (52, 40, 1), (20, 60, 9)], [(-20, 20), (12, 0)], [0, 2, 1]),
+        # a lone one within half the radius is the central galaxy, else the nearest companion
+        ([(40, 40, 5)], [(12, 0)], [0, -1]), ([(41.9, 40, 5)], [(12, 0)], [0, -1]),
+        ([(40, 38.2, 5)], [(12, 0)], [0, -1]), ([(42.1, 40, 5)], [(12, 0)], [-1, 0]),
+        ([(52, 40, 5)], [(12, 0)], [-1, 0]), ([(51, 40, 5)], [(-12, 0), (12, 0)], [-1, -1, 0]),
+        ([(40, 55, 5), (40, 40, 5)], [(0, 15)], [1, 0]),  # dx runs along columns (SEP's x), dy along rows (its y)
+        ([], [(12, 0)], [-1, -1]), ([(40, 40, 1), (52, 40, 9)], [(np.nan, np.nan), (12, 0)], [0, -1, 1]),
+    ])  # fmt: skip
+    def test_by_true_positions(self, objects, shifts, expected):
+        x, y = 40.0 + np.array([(0, 0), *shifts]).T
+        for got in in_any_order(lambda found: match_positions(found, x, y, 4.0), objects):
+            assert got == expected
 
-    @pytest.mark.parametrize(
-        ("x", "y", "expected"),
-        [(40, 40, [0, -1]), (41.9, 40, [0, -1]), (40, 38.2, [0, -1]), (42.1, 40, [-1, 0]), (52, 40, [-1, 0])],
-    )
-    def test_one_within_half_the_radius_is_the_central(self, x, y, expected):
-        assert matched([(x, y, 5)], (12, 0), r_central=4.0) == expected
-
-    def test_few_objects_empty_places_and_axes(self):
-        """dx runs along columns (SEP's x), dy along rows (its y)."""
-        assert matched([(40, 55, 5), (40, 40, 5)], (0, 15)) == [1, 0]
-        assert matched([(51, 40, 5)], (-12, 0), (12, 0)) == [-1, -1, 0]
-        assert matched([], (12, 0)) == [-1, -1]
-        x = np.array([40.0, np.nan, 52.0])
-        assert match_positions(found((40, 40, 1), (52, 40, 9)), x, x, 4.0).tolist()[1] == -1
-
-
-class TestMatchPixels:
-    @pytest.mark.parametrize("order", list(permutations(range(4))))
-    def test_nearest_the_centre_then_by_brightness(self, order):
+    @pytest.mark.parametrize(("objects", "expected"), [
+        ([(41, 39, 100), (45, 40, 2), (70, 10, 8), (20, 60, 3)], [0, 2, 3, 1]),
+        ([(40, 40, 5), (60, 40, -1), (20, 40, -2)], [0, 1, 2]), ([(79, 3, 5)], [0, -1]), ([], [-1, -1]),
+    ])  # fmt: skip
+    def test_by_pixels_nearest_the_centre_then_by_brightness(self, objects, expected):
         """The central galaxy is never its own companion: published code got this index wrong."""
-        objects = [(41, 39, 100), (45, 40, 2), (70, 10, 8), (20, 60, 3)]
-        shuffled = found(*(objects[i] for i in order))
-        assert [order[i] for i in match_pixels(shuffled, CENTRE)] == [0, 2]
-        assert [order[i] for i in match_pixels(shuffled, CENTRE, 4)] == [0, 2, 3, 1]
-
-    @pytest.mark.parametrize(
-        ("objects", "expected"),
-        [([(40, 40, 5), (60, 40, -1), (20, 40, -2)], [0, 1]), ([(79, 3, 5)], [0, -1]), ([], [-1, -1])],
-    )
-    def test_few_or_dark_ones(self, objects, expected):
-        assert match_pixels(found(*objects), CENTRE).tolist() == expected
+        for members in (2, len(expected)):
+            for got in in_any_order(lambda found, k=members: match_pixels(found, CENTRE, k), objects):
+                assert got == expected[:members]
 
 
 class TestKnownBlends:
@@ -107,19 +86,19 @@ class TestKnownBlends:
 
     @pytest.mark.parametrize("flux", [(90, 40), (40, 90)])
     @pytest.mark.parametrize("shift", [(0, 16), (-14, 5), (12, -12)])
-    def test_two_galaxies(self, draw, truth_of, flux, shift):
+    def test_two_galaxies(self, flux, shift):
         image = draw((0, 0, flux[0]), (*shift, flux[1]))
         for truth in (truth_of((shift[1], shift[0], 3.0)), None):
             row = SEP(truth=truth)(image[None])[0]
             assert (row["n_detected"], row["case"]) == (2, "both")
             assert row["flux"] == pytest.approx(flux, rel=0.06)
 
-    def test_three_galaxies(self, draw):
+    def test_three_galaxies(self):
         fluxes = SEP(members=3)(draw((0, 0, 60), (0, 18, 40), (-25, 0, 90))[None])["flux"][0]
         assert fluxes == pytest.approx([60, 90, 40], rel=0.06)
 
     @pytest.mark.parametrize("third", [10, 200])
-    def test_a_third_object(self, draw, truth_of, third):
+    def test_a_third_object(self, third):
         """A fainter third is passed over; a brighter one takes the companion's place."""
         image = draw((0, 0, 60), (0, 18, 40), (-25, 0, third))
         for truth in (truth_of((18, 0, 3.0)), None):
@@ -127,7 +106,7 @@ class TestKnownBlends:
             assert (row["n_detected"], row["case"]) == (3, "more")
             assert row["flux"] == pytest.approx([60, max(third, 40)], rel=0.08)
 
-    def test_one_detection_or_none(self, draw, truth_of):
+    def test_one_detection_or_none(self):
         images = np.stack([draw((0, 0, 60)), draw((0, 18, 60)), draw((0, 18, 60)), draw((0, 0, 0.0))])
         table = SEP(truth=truth_of((18, 0, 3.0), (18, 0, 3.0), (18, 0, 40.0), (5, 5, 3.0)))(images)
         assert list(table["case"]) == ["only central", "only companion", "only central", "none"]
@@ -136,7 +115,7 @@ class TestKnownBlends:
         assert list(SEP()(images)["case"]) == ["only central"] * 3 + ["none"], "pixels alone cannot tell"
 
     @pytest.mark.parametrize("told", [True, False])
-    def test_masks_are_the_matched_segments(self, draw, truth_of, told):
+    def test_masks_are_the_matched_segments(self, told):
         stack = np.stack([draw((0, 0, 40), (0, 18, 90)), draw((0, 0, 60)), draw((0, 0, 0.0)), np.zeros(SHAPE, "f4")])
         masks = np.asarray(SEP(truth=truth_of(*[(18, 0, 3.0)] * 4) if told else None, masks=True)(stack)["masks"])
         assert (masks.shape, masks.dtype) == ((4, *SHAPE, 2), bool)
@@ -164,15 +143,12 @@ class TestThreeFluxes:
         assert 10 < masked < min(50, 1.05 * isophotal)
 
 
-@pytest.mark.parametrize(
-    ("images", "settings", "word"),
-    [
-        *[(images, {}, "image.None") for images in (np.zeros((9, 9)), np.full((1, 9, 9), "a"))],
-        (np.zeros((1, 9, 9)), {"flux": "petro"}, "kron_masked"),
-        (np.zeros((1, 9, 9)), {"truth": Table({"dx": [1]})}, "draw_blends"),
-        (np.zeros((2, 9, 9)), {"truth": Table({"dx": [1]})}, "same slice"),
-    ],
-)
+@pytest.mark.parametrize(("images", "settings", "word"), [
+    *[(images, {}, "image.None") for images in (np.zeros((9, 9)), np.full((1, 9, 9), "a"))],
+    (np.zeros((1, 9, 9)), {"flux": "petro"}, "kron_masked"),
+    (np.zeros((1, 9, 9)), {"truth": Table({"dx": [1]})}, "draw_blends"),
+    (np.zeros((2, 9, 9)), {"truth": Table({"dx": [1]})}, "same slice"),
+])  # fmt: skip
 def test_what_cannot_be_measured(images, settings, word):
     with pytest.raises(ValueError, match=word):
         SEP(**settings)(images)

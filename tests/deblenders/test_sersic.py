@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from astropy.convolution import Gaussian2DKernel
 from astropy.table import Table
+from conftest import SKY, noisy, truth_of
 
 import blendkit as bk
 from blendkit.data.photometry import flux_auto
 from blendkit.deblenders import SEP, Sersic, sersic
 
 SHAPE = (81, 81)
-SKY = 0.006
 DISK = {"n": 1.0, "r": 4.0, "q": 0.6, "angle": 0.4}
 BULGE = {"n": 3.0, "r": 3.0, "q": 0.8, "angle": 1.9}
 
@@ -23,10 +23,6 @@ def galaxy(flux, dy=0.0, dx=0.0, *, n, r, q, angle, psf_sigma=sersic.PSF_SIGMA, 
     even = (np.array(shape) + 1) % 2 / 2
     stamp = galsim.ImageD(shape[1], shape[0], scale=1.0)
     return seen.drawImage(stamp, method="no_pixel", offset=(dx + even[1], dy + even[0])).array
-
-
-def noisy(*layers, seed=0):
-    return (sum(layers) + np.random.default_rng(seed).normal(0, SKY, layers[0].shape)).astype(np.float32)
 
 
 def auto(*layers):
@@ -51,7 +47,7 @@ def close():
 
 
 class TestKnownBlends:
-    def test_two_galaxies(self, pair, truth_of):
+    def test_two_galaxies(self, pair):
         layers, image = pair
         for truth in (truth_of((-12, 5, 4.0)), None):
             table = Sersic(truth=truth, images=True, masks=True)(image[None])
@@ -64,7 +60,7 @@ class TestKnownBlends:
         assert masks[0].all(-1).any(), "where they overlap both are true"
 
     @pytest.mark.parametrize("told", [True, False])
-    def test_closer_than_sep_can_tell_apart(self, close, truth_of, told):
+    def test_closer_than_sep_can_tell_apart(self, close, told):
         layers, image = close
         table = Sersic(truth=truth_of((4, -3, 4.0)) if told else None, images=True)(image[None])
         assert table["case"][0] == "only central", "the case is SEP's"
@@ -78,14 +74,14 @@ class TestKnownBlends:
         assert Sersic(truth=truth)(noisy(*layers)[None])["flux"][0] == pytest.approx(auto(*layers), rel=0.04)
 
     @pytest.mark.parametrize("told", [True, False])
-    def test_what_remains_tells_who_is_central(self, truth_of, told):
+    def test_what_remains_tells_who_is_central(self, told):
         """One object off the centre: the second profile may be the central galaxy's."""
         layers = galaxy(15, 0, 0, **(DISK | {"r": 2.0})), galaxy(90, 3, 4.2, **DISK)
         table = Sersic(truth=truth_of((4, 3, 2.0)) if told else None)(noisy(*layers)[None])
         assert table["case"][0] == ("only companion" if told else "only central")
         assert table["flux"][0] == pytest.approx(auto(*layers), rel=0.15)
 
-    def test_it_is_the_position_told_that_counts(self, close, truth_of):
+    def test_it_is_the_position_told_that_counts(self, close):
         """Told the wrong side, the second profile stays there, though the light is on the other."""
         light = np.asarray(Sersic(truth=truth_of((-4, 3, 4.0)), images=True)(close[1][None])["images"])[0, ..., 1]
         assert np.unravel_index(light.argmax(), light.shape)[1] <= SHAPE[1] // 2
@@ -134,7 +130,7 @@ def test_real_galaxies_are_all_measured_and_better_than_by_sep(hst_clean):
     assert error[0] < 0.8 * error[1]
 
 
-def test_nothing_to_find_is_no_failure(truth_of):
+def test_nothing_to_find_is_no_failure():
     """Where a galaxy must be, a profile is fitted to what is there."""
     empty = noisy(np.zeros(SHAPE))[None]
     table, told = Sersic()(empty), Sersic(truth=truth_of((10, 0, 3.0)))(empty)
@@ -150,7 +146,7 @@ def test_a_fit_that_breaks_leaves_what_sep_detects(pair, monkeypatch):
     assert np.isnan(table["flux"]).all()
 
 
-def test_stamps_that_are_even_and_oblong(truth_of):
+def test_stamps_that_are_even_and_oblong():
     shape = (64, 90)
     layers = [galaxy(f, dy, dx, **DISK, shape=shape) for f, dy, dx in ((60, 0, 0), (40, 3, 13))]
     table = Sersic(truth=truth_of((13, 3, 4.0)), images=True)(noisy(*layers)[None])

@@ -8,16 +8,17 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import blendkit as bk
+
 matplotlib.use("Agg")
 
 
-@pytest.fixture(scope="session")
-def drawn():
-    """Draws a figure by a function, and checks the rules of every figure."""
-    return checked
+blends = pytest.fixture(scope="session")(lambda accepted: bk.draw_blends(accepted, 40, seed=3))
+drawn = pytest.fixture(scope="session")(lambda: checked)
 
 
 def checked(draw):
+    """A figure drawn by a function, by the rules of every figure."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fig = draw()

@@ -11,15 +11,7 @@ import blendkit as bk
 from blendkit import figures, metrics
 from blendkit.figures.style import COLOURS, MEMBERS, sky_noise
 
-
-@pytest.fixture(scope="module")
-def blends(accepted):
-    return bk.draw_blends(accepted, 40, seed=3)
-
-
-@pytest.fixture(scope="module")
-def true(accepted, blends):
-    return bk.render(accepted, blends)[1]
+true = pytest.fixture(scope="module")(lambda accepted, blends: bk.render(accepted, blends)[1])
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,6 @@ ERRORS = {f"val_mape_{member}": np.linspace(90, low, 30) for member, low in (("c
 
 
 @pytest.fixture(scope="module")
-def blends(accepted):
-    return bk.draw_blends(accepted, 40, seed=1)
-
-
-@pytest.fixture(scope="module")
 def networks():
     """The four networks as they are before training."""
     sizes = {"blend2flux": (2,), "unet": (3, 2), "blend2mask2flux": (3, 2, 2, 4), "fractions": (8,)}

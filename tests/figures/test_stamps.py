@@ -14,22 +14,17 @@ from blendkit.figures.style import sky_noise
 
 NOISE, SIZE = 0.006, 96
 REASONS = ("the label at the centre is not the catalogue's; flux far from the catalogue's", "rejected by eye")
+module = pytest.fixture(scope="module")
 
 
-@pytest.fixture(scope="module")
+@module
 def sample(make_sample):
     """Round galaxies, ids 10 to 17 from bright to faint, each with a neighbour in one corner."""
     return make_sample(8, (SIZE, SIZE), sigma=2.5, mags=np.linspace(20, 22.5, 8), neighbours=[(-28, 26, 60)])
 
 
-@pytest.fixture(scope="module")
-def clean(sample):
-    return bk.clean(sample, decisions=dict.fromkeys(sample.catalog["id"].tolist(), "accept"), n_jobs=1)
-
-
-@pytest.fixture(scope="module")
-def blends(clean):
-    return bk.draw_blends(clean, 40, seed=1)
+clean = module(lambda sample: bk.clean(sample, decisions=dict.fromkeys(range(10, 18), "accept"), n_jobs=1))
+blends = module(lambda clean: bk.draw_blends(clean, 40, seed=1))
 
 
 def shown(drawn, function, sample, *args):

@@ -17,21 +17,15 @@ def sep_on(sample, n):
     return blends, sep_baselines(images, truth=blends)
 
 
-@pytest.fixture(scope="module")
-def pool():
-    """Cleaned synthetic galaxies to choose from."""
-    return bk.clean(bk.load_sample("synthetic", n=600, seed=42))
+module = pytest.fixture(scope="module")
+pool = module(lambda: bk.clean(bk.load_sample("synthetic", n=600, seed=42)))
 
 
-@pytest.fixture(scope="module")
-def pair(hst_clean, pool):
-    """Real galaxies, and synthetic ones alike in magnitude and size."""
-    return like_for_like(hst_clean, pool)
-
-
-@pytest.fixture(scope="module")
-def boards(pair):
-    return [scoreboard(name, *sep_on(sample, 1500)) for name, sample in zip(("real", "synthetic"), pair, strict=True)]
+@module
+def boards(hst_clean, pool):
+    """Of real galaxies, and of synthetic ones alike in magnitude and size."""
+    pair = zip(("real", "synthetic"), like_for_like(hst_clean, pool), strict=True)
+    return [scoreboard(name, *sep_on(sample, 1500)) for name, sample in pair]
 
 
 @pytest.mark.parametrize("score", ["both", "mape_flux"])

@@ -36,14 +36,8 @@ def galaxies(seed, n=12, noise=True):
     return dataclasses.replace(sample, catalog=catalog, name=f"synthetic, seed {seed}")
 
 
-@pytest.fixture(scope="module")
-def sky():
-    return galaxies(5)
-
-
-@pytest.fixture(scope="module")
-def blends(sky):
-    return bk.draw_blends(sky, 60, seed=1)
+sky = pytest.fixture(scope="module")(lambda: galaxies(5))
+blends = pytest.fixture(scope="module")(lambda sky: bk.draw_blends(sky, 60, seed=1))
 
 
 @pytest.fixture
@@ -195,7 +189,7 @@ def elsewhere(small, monkeypatch):
     return outside.outside_table(small)
 
 
-def test_conditions(small, elsewhere, monkeypatch):
+def test_conditions(small, elsewhere):
     def told(condition, score, method=SHIPPED, member="central"):
         rows = elsewhere[(elsewhere["condition"] == condition) & (elsewhere["method"] == method)]
         return np.asarray(rows[rows["member"] == member][score])
@@ -216,9 +210,6 @@ def test_conditions(small, elsewhere, monkeypatch):
     assert told("a star", "flagged").tolist() == [100, 100]
     assert not len(told("a star", "flagged", "blend2flux"))
     assert told("noise × 0.05", "flagged").tolist() == [0, 0]
-    kept = len(list((small.out / "answers").iterdir()))
-    outside.outside_table(small)
-    assert len(list((small.out / "answers").iterdir())) == kept
 
 
 def test_stamps_of_conditions(small):
@@ -242,22 +233,18 @@ def test_stamps_of_conditions(small):
     assert (np.abs(faint["delta_mag"]) >= 2).all()
 
 
-def test_the_page(board, elsewhere, monkeypatch):
+def test_the_page_tells_what_was_met_missed_and_not_measured(board, elsewhere):
     text = page(board, elsewhere)
-    assert re.search(r"MAPE ≤ 9 % \| the exam below \| fractions \(tutorial\) \| 5\.0 .*, met \| – \|", text)
-    assert re.search(
-        r"MAPE ≤ 1/2 of .* \| the exam below \| fractions \(shipped\) \| 0\.4.*, met \| 0\.4.*, met \|", text
-    )
-    assert re.search(r"60 to 76 % within 1 σ \| survey \| .* \| 100\.0 ± .*, \*\*missed\*\* \|", text)
-    assert re.search(r"minutes of training \| the exam below \| unet \(masks only\) \| – \| not measured", text)
-    assert re.search(r"MAPE < 0\.5 × SEP's \| every condition .* \| fractions \(shipped\) \| met in 2\d of 23", text)
-    assert "nan" not in text
-    assert not re.search(r"20\d\d-\d\d", text), "no dates"
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    found = {(row[0], row[2]): " _ ".join(row[3:]) for row in rows if row[1].startswith(("the", "survey", "every"))}
+    assert re.fullmatch(r"5\.0 .*, met _ –", found["MAPE ≤ 9 %", TUTORIAL])
+    assert re.fullmatch(r"0\.4.*, met _ 0\.4.*, met", found["MAPE ≤ 1/2 of blend2flux's", SHIPPED])
+    assert re.fullmatch(r"100\.0 ± .*, \*\*missed\*\* _ .*", found["60 to 76 % within 1 σ", SHIPPED])
+    assert re.fullmatch(r"met in 2\d of 23.*", found["MAPE < 0.5 × SEP's", SHIPPED])
+    assert found["≤ 10 minutes of training", results.RUNS["unet"]] == "– _ not measured"
+    assert not re.search(r"nan|20\d\d-\d\d", text), "no dates"
     for block in text.split("\n\n"):
         assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) <= 1, block
-    assert "Muon), " not in text  # no such run in this table
-    monkeypatch.setattr(results, "WITH_MUON", "blend2flux")
-    assert "fractions (tutorial) has 0.25 / 0.25 times the MAPE on synthetic" in page(board, elsewhere)
 
 
 def test_from_training_to_the_page(small, monkeypatch):

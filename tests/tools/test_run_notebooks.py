@@ -2,6 +2,7 @@
 
 import os
 import sys
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -101,37 +102,20 @@ def test_main_tells_a_line_for_each_notebook_and_shows_only_its_own_scoreboard(t
     assert {name for name, text in files.items() if "SEP 41 %" in text} == kept
 
 
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capfd):
-    """A function that runs a good notebook with an argument that must be refused, and returns the one line said."""
+@pytest.mark.parametrize(("argument", "told"), [
+    ("--sample=nowhere", "'nowhere'"), ("--sample=x.ipynb", "is a file"), ("--sample=", "SAMPLE is empty"),
+    ("--profile=foo", "quick, tutorial or paper"), ("--seed=-1", "SEED=-1"), ("--seed=4.5", "SEED=4.5"),
+    ("--seed=", "SEED="), ("--results=", "RESULTS is empty"), ("--results=x.ipynb", "it is a file"),
+    ("--results=x.ipynb/r", "Not a directory"), ("--results=.", "the notebooks themselves"), ("no.ipynb", "no note"),
+    *(("--sample=candels", error) for error in (DownloadError("no network."), ValueError("bad."), OSError("full."))),
+])  # fmt: skip
+def test_main_refuses_before_anything_runs(tmp_path, monkeypatch, capfd, argument, told):
+    """In one line, as what goes wrong with fetching CANDELS, which comes first."""
     write(tmp_path / "x.ipynb", "1 + 1")
     monkeypatch.chdir(tmp_path)
-
-    def run(argument):
-        assert runner.main([argument, "x.ipynb"]) == 1
-        out, err = capfd.readouterr()
-        assert (out, err.count("\n")) == ("", 1)
-        assert os.listdir() == ["x.ipynb"]
-        return err
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("argument", "word"),
-    [("--sample=nowhere", "'nowhere'"), ("--sample=x.ipynb", "is a file"), ("--sample=", "SAMPLE is empty"),
-     ("--profile=foo", "quick, tutorial or paper"), ("--seed=-1", "SEED=-1"), ("--seed=4.5", "SEED=4.5"),
-     ("--seed=", "SEED="), ("--results=", "RESULTS is empty"), ("--results=x.ipynb", "it is a file"),
-     ("--results=x.ipynb/r", "Not a directory"), ("--results=.", "the notebooks themselves"), ("no.ipynb", "no note")],
-)  # fmt: skip
-def test_main_refuses_before_anything_runs(refused, argument, word):
-    assert word in refused(argument)
-
-
-@pytest.mark.parametrize("error", [DownloadError("no network."), ValueError("bad."), OSError("full.")])
-def test_main_fetches_candels_first_and_tells_what_went_wrong(refused, monkeypatch, error):
-    def fetch():
-        raise error
-
-    monkeypatch.setattr(runner, "fetch_candels", fetch)
-    assert refused("--sample=candels") == f"Nothing was run: {error}\n"
+    monkeypatch.setattr(runner, "fetch_candels", Mock(side_effect=told))
+    assert runner.main([argument, "x.ipynb"]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n"), err.startswith("Nothing was run: ")) == ("", 1, True)
+    assert str(told) in err
+    assert os.listdir() == ["x.ipynb"]
