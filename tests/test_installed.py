@@ -42,3 +42,5 @@ def test_networks_explorer_and_tables_are_there(site, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "All is well" in done.stdout
+    files = [path for path in (ROOT / "blendkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert not [path for path in files if not (site / path.relative_to(ROOT)).is_file()]
