@@ -121,6 +121,12 @@ class TestUnits:
         for method in (network, bk.deblenders.SEP(n_jobs=1)):
             refused(lambda method=method: method(images * NJY * u.nJy), "nJy")
 
+    def test_another_pixel_scale_than_the_networks(self, galaxies):
+        fine = replace(galaxies, pixel_scale=0.03)
+        blends = bk.draw_blends(fine, 3, seed=1)
+        with pytest.warns(UserWarning, match="0.06 arcsec per pixel.* 0.03"):
+            bk.measure(bk.render(fine, blends)[0], ["blend2flux"], truth=blends)
+
 
 def columns(sample, **values):
     """The catalogue of a sample with other columns."""

@@ -2,6 +2,7 @@
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..data.check import require
+from ..data.sample import PIXEL_SCALE
 from ..networks.weights import shipped
 from .base import check_belongs, check_columns, check_images, match, plain_fluxes
 from .network import Network
@@ -58,6 +60,7 @@ def measure(
     for label, (deblender, arguments) in _chosen(labelled(methods), truth).items():
         try:
             if isinstance(deblender, Network):
+                _check_scale(label, deblender.card, truth)
                 deblender(images[:2])
             given = images if isinstance(deblender, Network | SEP) else images.copy()
             start = time.perf_counter()
@@ -68,6 +71,15 @@ def measure(
         tables[label] = checked(label, answer, n, truth)
         tables[label].meta["seconds_per_blend"] = seconds / max(n, 1)
     return tables
+
+
+def _check_scale(label, card, truth):
+    """Warn where galaxies look larger or smaller than those that a network has seen."""
+    seen = card.get("pixel_scale", PIXEL_SCALE)
+    given = getattr(truth, "meta", {}).get("pixel_scale", seen)
+    if card and not 0.9 < given / seen < 1.1:
+        told = f"{label!r} was trained at {seen} arcsec per pixel, the blends have {given}"
+        warnings.warn(f"{told}: resample the stamps, or train on yours; its fluxes may be wrong.", stacklevel=3)
 
 
 def labelled(methods: str | Callable | Iterable | Mapping) -> Mapping:

@@ -486,6 +486,7 @@ def _card(checkpoint, samples, start):
     columns = ("loss", "val_loss", "images_per_second")
     card = {
         "sample": " and ".join(dict.fromkeys(sample.name for sample in samples)),
+        "pixel_scale": samples[0].pixel_scale,
         "n_galaxies": start.get("n_galaxies", 0) + new, **weights.seen(samples, start),
         "versions": packages | {"numpy": np.__version__, "python": platform.python_version()},
         "hardware": " and ".join(checkpoint.hardware), "seconds": round(sum(row["seconds"] for row in rows), 1),
