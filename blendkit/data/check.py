@@ -48,6 +48,8 @@ def plain(what: str, values, kind: str = "numbers", scale: float | None = None) 
 def read_table(path: str | os.PathLike, known: str) -> Table:
     """A table with one of the usual separators, with or without comments; its header has the column `known`."""
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    if lines[:1] and lines[0].startswith("# %ECSV"):  # with units
+        return Table.read(path, format="ascii.ecsv")
     found = [i for i, line in enumerate(lines) if known in re.split(r"[\s,;|#]+", line.replace('"', ""))]
     require(
         found, f"no line names a column {known}, expected columns with commas, semicolons, tabs, | or spaces between"

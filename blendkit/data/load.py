@@ -91,7 +91,7 @@ def _catalog(path: Path) -> Table:
     table = table[[name for name in table.colnames if name != "mag_err"]]
     for name in table.colnames:
         column = table[name]
-        if name in ("mag", "r_eff", "z"):
+        if name in ("mag", "r_eff", "z") and column.unit is None:
             table[name] = floats(f"'{path}'", name, column)
         elif np.ma.isMaskedArray(column):
             words = column.dtype.kind in "US" or column.mask.all()

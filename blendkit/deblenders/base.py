@@ -102,9 +102,9 @@ def match(blends: Table, pred: Table) -> Table:
     """
     require("shape" in blends.meta, "the blends do not know their stamps: match with the table that draw_blends gave.")
     require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")
+    pred = plain_fluxes(pred, blends.meta.get("zeropoint"))
     true_x, true_y = true_places(blends, blends.meta["shape"])
-    x, y = (plain(name, pred[name], "pixels").astype(float) for name in ("x", "y"))
-    flux = plain("the fluxes", pred["flux"], "e-/s", blends.meta.get("zeropoint")).astype(float)
+    x, y, flux = (plain(name, pred[name], "pixels").astype(float) for name in ("x", "y", "flux"))
     good = x.ndim == 2 and len(x) == len(blends) and x.shape == y.shape == flux.shape
     given = f"x has shape {x.shape}, y {y.shape} and flux {flux.shape}"
     require(good, f"{given}, expected the same ({len(blends)}, m).")

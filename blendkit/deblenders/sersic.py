@@ -16,7 +16,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma, gammaincinv
 
-from ..data.check import require
+from ..data.check import plain, require
 from ..data.photometry import kron_flux, own_shape
 from .base import PICTURES
 from .sep import measure_stamps
@@ -73,7 +73,11 @@ class Sersic:
     n_jobs: int | None = None
 
     def __post_init__(self):
-        psf = Gaussian2DKernel(PSF_SIGMA, x_size=15).array if self.psf is None else np.asarray(self.psf, float)
+        psf = (
+            Gaussian2DKernel(PSF_SIGMA, x_size=15).array
+            if self.psf is None
+            else plain("the PSF", self.psf, "e-/s").astype(float)
+        )
         square = psf.ndim == 2 and psf.shape[0] == psf.shape[1] and psf.shape[0] % 2 == 1
         wanted = "finite numbers of shape (side, side), side odd, with a positive sum: cut out a star in its middle"
         good = square and np.isfinite(psf).all() and psf.sum() > 0
