@@ -39,9 +39,3 @@ def test_unknown_words_and_other_blends_are_refused(twenty):
     for given, by, member in ((20, "colour", "central"), (20, "distance", "both"), (9, "distance", "central")):
         with pytest.raises(ValueError, match="expected one of" if given == 20 else "rows for"):
             figures.errors_plotly(blends, {"exact": predictions["exact"][:given]}, by, member)
-
-
-def test_every_figure_is_there():
-    assert all(callable(getattr(figures, name)) for name in figures.__all__ if "COLOURS" not in name)
-    with pytest.raises(AttributeError, match="figure_99"):
-        _ = figures.figure_99
