@@ -53,7 +53,9 @@ EXPECTED = {
         "flags.strange": ((1.0, 0.1), (0.96, 0.13)),
     },
     "06_your_own_method": {
-        "blends": ((300, 0), (300, 0)), "ranking.two Sérsic profiles.mape_all": ((6.2, 2), None),
+        "blends": ((300, 0), (300, 0)), "ranking.two Sérsic profiles.mape_all": ((6.4, 2), None),
+        "ranking.fractions.mape_all": ((7.9, 2), (5.7, 2)), "ranking.half a turn.median": ((16.9, 5), None),
+        "lone.two or more found, pixels only": ((12.0, 3), (11.1, 4)),
     },
 }  # fmt: skip
 BOTH = ("central", "companion")
@@ -92,6 +94,13 @@ def flat(value, name=""):
 def test_every_notebook_has_numbers_to_compare():
     notebooks = sorted(path.stem for path in (runner.ROOT / "notebooks").glob("[0-9]*.ipynb"))
     assert notebooks == sorted(NUMBERS) == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("notebook", [name for name in EXPECTED if name >= "04"])
+def test_no_code_scrolls_sideways_in_jupyterlab_at_1280_pixels(notebook):
+    cells = json.loads((runner.ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    lines = [line.rstrip() for cell in cells if cell["cell_type"] == "code" for line in cell["source"]]
+    assert not [line for line in lines if len(line) > 105]
 
 
 @pytest.mark.parametrize("notebook", EXPECTED)

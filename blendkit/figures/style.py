@@ -111,8 +111,8 @@ def stamp_grid(sample: Sample, rows, title: str, *, heads=(), labels=(), window=
     """Rows of `Stamp`s, the first the longest, on one stretch; `heads` above the columns, `labels` beside the rows."""
     texts = [heads or [""], *([getattr(stamp, at) for stamp in row] for row in rows for at in ("title", "below"))]
     noise, columns = sky_noise(sample), len(rows[0])
-    lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts)
     width = min(WIDTH, max(9.0, 0.8 + 2.8 * columns))
+    lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts) + len(title) // int(7.4 * width)
     aspect = np.divide(*np.ptp(window, axis=1)) if window is not None else 1.0
     more = 0.85 + 0.25 * lines + 0.35 * bool(legend) + 0.22 * (len(caption) / (10.6 * width) + bool(caption))
     stamps = max(min((width - 0.8) / columns, 3.2, (SCREEN - more) / len(rows) / aspect), 1.6)  # inches each

@@ -117,7 +117,7 @@ def _chart(errors, looks):
         y += 34
         bar = f'x="{_FROM}" y="{y - 13}" width="{at(got["mean"]) - _FROM:.1f}" height="22" fill="{looks[name][0]}"'
         line = f'x1="{at(got["median"]):.1f}" x2="{at(got["median"]):.1f}" y1="{y - 17}" y2="{y + 13}"'
-        said = f"mean {got['mean']:.1f} %, median {got['median']:.1f} %"
+        said = f"{'▸ ' if got['mean'] > _MOST else ''}mean {got['mean']:.1f} %, median {got['median']:.1f} %"
         said += f", not found {got['not found']:.0f} %" if got["not found"] >= 0.5 else ""
         parts.append(f'<text x="0" y="{y + 4}">{html.escape(name)}</text><rect {bar} opacity="0.45"/>')
         parts.append(f'<line {line} stroke="currentColor" stroke-width="4"/>')
