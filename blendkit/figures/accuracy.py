@@ -181,7 +181,7 @@ def failure_map(blends: Table, predictions: Predictions, member: str = "companio
     """
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
     delta, near = metrics.values_of(blends, "delta_mag"), blends["distance"] / np.nanmax(blends["r_eff"], axis=1)
-    bins = int(np.clip(np.sqrt(len(blends) / 30), 2, _BINS))
+    bins = int(np.clip(np.sqrt(len(blends) / 30), 2, _BINS - (len(predictions) > 3)))
     x, y, maps = _edges(near, bins), _edges(delta, bins), []
     panels = _panels_of(blends, predictions)
     for rows in (panels[member, method] for method in predictions):
