@@ -22,11 +22,10 @@ from blendkit.data.load import REFERENCE, load_published, load_sample
 from blendkit.data.photometry import flux_auto, own_shape
 from blendkit.data.sample import Sample
 from blendkit.deblenders import sep_baselines
+from blendkit.figures.style import MEMBERS
 from blendkit.metrics import CASES, case_shares, figure_5_rows, measurements, scoreboard
 from blendkit.metrics.scores import by_member, shares, tabulate
 from blendkit.metrics.tables import BOARD
-
-MEMBERS = ("central", "companion")
 
 
 def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
