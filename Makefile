@@ -12,7 +12,7 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab test bench clean install
+.PHONY: help tutorial lab test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
@@ -41,7 +41,11 @@ bench: $(READY)
 
 install: $(READY)
 
-$(READY): pyproject.toml
+# in a clone: outputs of notebooks that were run and saved do not show in git
+filter:
+	@[ ! -e .git ] || git config filter.blendkit-notebook.clean "$(PYTHON) tools/strip_notebook.py" || true
+
+$(READY): pyproject.toml | filter
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11, 3.12 or 3.13, for example with 'sudo apt install python3 python3-venv'."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "blendkit needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) -V 2>&1): try 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: install it, for example with 'sudo apt install python3-venv'."; exit 1; }

@@ -88,18 +88,14 @@ def numbers_03(ns: SimpleNamespace) -> dict:
 
 def numbers_04(ns: SimpleNamespace) -> dict:
     shown = ("n", "failed", "bias", "scatter", "outliers", "mape_flux", "median_flux")
-    published = bk.metrics.figure_5(ns.theirs, ns.paper, n_bootstrap=2) if ns.paper else []
+    masks, published = bk.metrics.mask_scores(ns.blends, ns.ious, n_bootstrap=2), ns.figure_5
     return {
         "blends": len(ns.blends),
         "galaxies": len(ns.test),
         "cases": {str(row["case"]): row["share"] for row in ns.cases},
         "scores": {f"{row['method']}, {row['member']}": {name: row[name] for name in shown} for row in ns.board},
-        "ranking": _columns(ns.ranking, "rank", "mape_all", "mape", "failed"),
-        "everything": _columns(ns.everything, "rank", "mape_all", "failed"),
-        "calibration": {row["member"]: [row["within_1"], row["within_2"]] for row in ns.calibration},
-        "iou": {
-            row["method"]: row["iou"] for row in ns.mask_scores if row["pair"] == "all" and row["member"] == "both"
-        },
+        "exam": ns.exam.errors,
+        "iou": {row["method"]: row["iou"] for row in masks if row["pair"] == "all" and row["member"] == "both"},
         "published": {row["method"]: row["scatter"] for row in published if row["member"] == "central"},
     }
 
@@ -118,6 +114,15 @@ def numbers_05(ns: SimpleNamespace) -> dict:
     }
 
 
+def numbers_06(ns: SimpleNamespace) -> dict:
+    return {
+        "blends": len(ns.blends),
+        "ranking": _columns(ns.ranking, "rank", "mape_all", "mape", "median", "failed"),
+        "calibration": {row["member"]: [row["within_1"], row["within_2"]] for row in ns.calibration},
+        "lone": {f"{row['objects']}, {row['positions']}": row["mape"] for row in ns.lone},
+    }
+
+
 def _columns(table, *names):
     """Some columns of a table with a row for each method."""
     return {row["method"]: {name: row[name] for name in names} for row in table}
@@ -129,5 +134,6 @@ NUMBERS = {
     "03_train_networks": numbers_03,
     "04_compare_methods": numbers_04,
     "05_trust_the_numbers": numbers_05,
+    "06_your_own_method": numbers_06,
 }
 """By notebook: a function of its variables that gives the numbers it shows."""

@@ -1,6 +1,7 @@
-"""SEP's stored scores, on real galaxies and on synthetic ones like them: ``python -m tools.reference FOLDER``.
+"""Stored scores: ``python -m tools.reference FOLDER`` and ``python -m tools.reference output_catalog.csv``.
 
-It makes ``data/reference/sep_scores.ecsv`` and ``sep_cases.ecsv`` anew from a folder of real galaxies.
+From a folder of real galaxies it makes ``sep_scores.ecsv`` and ``sep_cases.ecsv`` anew: SEP's scores on these, and on
+synthetic ones like them; from the paper's own catalogue ``published_scores.ecsv``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from scipy.optimize import linear_sum_assignment
 from blendkit.blends.recipe import draw_blends
 from blendkit.blends.rendering import render
 from blendkit.data.cleaning import clean
-from blendkit.data.load import REFERENCE, load_sample
+from blendkit.data.load import REFERENCE, load_published, load_sample
 from blendkit.data.photometry import flux_auto, own_shape
 from blendkit.data.sample import Sample
 from blendkit.deblenders import sep_baselines
-from blendkit.metrics import case_shares, scoreboard
+from blendkit.figures.style import MEMBERS
+from blendkit.metrics import CASES, case_shares, figure_5_rows, measurements, scoreboard
+from blendkit.metrics.scores import by_member, shares, tabulate
+from blendkit.metrics.tables import BOARD
 
 
 def like_for_like(real: Sample, pool: Sample) -> tuple[Sample, Sample]:
@@ -85,7 +89,40 @@ def make_reference(folder: str, n: int = 5000, seed: int = 42) -> tuple[Table, T
     return tables
 
 
-if __name__ == "__main__":
+def published_scores(file: str, n_bootstrap: int = 200, seed: int = 0) -> Table:
+    """The scores of the paper's own answers (`load_published`), for each method, member and detection case.
+
+    `case` is also "all" and "Figure 5" (the blends that count there), `member` also "total" (both, in all blends);
+    `share` and `share_err` of the blends, then as in `blendkit.scores`.
+    """
+    theirs, paper = load_published(file)
+    rows, case, groups, share = measurements(theirs, paper), np.asarray(paper["SExtractor"]["case"], str), [], []
+    for key, mask in by_member(rows, (*MEMBERS, "total")):
+        here = {"all": np.ones(len(theirs), bool)}
+        if key[1] in MEMBERS:
+            here["Figure 5"] = figure_5_rows(paper["SExtractor"], key[1])
+            here |= {word: case == word for word in CASES if (case == word).any()}
+        groups += [((*key, word), mask & counts[rows["blend"]]) for word, counts in here.items()]
+        share += shares(theirs, here.values(), n_bootstrap, seed).tolist()
+    table = tabulate(rows, ("method", "member", "case"), groups, BOARD, n_bootstrap, seed)
+    table.add_columns([*np.transpose(share)], indexes=[3, 3], names=["share", "share_err"])
+    for name in ("share", "share_err"):
+        table[name].info.format = ".3f"
+    table["source"] = "coindeblend"
+    table.meta = {"made_by": f"python -m tools.reference {Path(file).name} ({len(theirs)} blends of the paper)"}
+    return table
+
+
+def main(source: str) -> None:
+    """Write the stored tables that are made from this folder or file."""
+    if Path(source).is_file():
+        tables = {"published_scores.ecsv": published_scores(source)}
+    else:
+        tables = dict(zip(("sep_scores.ecsv", "sep_cases.ecsv"), make_reference(source), strict=True))
     REFERENCE.mkdir(parents=True, exist_ok=True)
-    for table, file in zip(make_reference(sys.argv[1]), ("sep_scores.ecsv", "sep_cases.ecsv"), strict=True):
+    for file, table in tables.items():
         table.write(REFERENCE / file, overwrite=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

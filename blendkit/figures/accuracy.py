@@ -18,7 +18,10 @@ from .. import metrics
 from ..data.check import require
 from ..data.sample import MORPHOLOGIES
 from ..metrics.scores import OUTLIER_DMAG, Predictions
-from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, WIDTH, canvas, matching_said, method_styles, plain_log
+
+# isort: off
+from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, SCREEN, WIDTH, canvas, matching_said
+from .style import method_styles, plain_log
 
 _BINS = 6  # as in Figures 7 to 9
 _SKIES = {"synthetic": ("simulated galaxies", "#E69F00", "o"), "real": ("real HST galaxies", "#332288", "D")}
@@ -55,7 +58,7 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
     panels, ylabels = _panels_of(blends, predictions), [f"{member}: recovered (AB mag)" for member in MEMBERS]
     title = "Recovered magnitudes: the closer to the line the better, above it is too faint"
     caption = f"{_INSET}{_said_of(predictions)}"
-    with _panels(predictions, ylabels, "isolated (AB mag)", 3.8, 1.4, title, caption) as (fig, axes):
+    with _panels(predictions, ylabels, "isolated (AB mag)", title, caption) as (fig, axes):
         for ax, rows in zip(axes.flat, panels.values(), strict=True):
             counted = f"n {np.isfinite(rows['measured'][rows['counts']]).sum():,} of {len(rows):,}"
             _recovered_panel(ax, blends, rows[rows["counts"]], counted, "failed")
@@ -63,7 +66,7 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
 
 
 def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
-    """Recovered against isolated magnitude where two galaxies were found, one, or another number (Figure 6).
+    """Recovered against isolated magnitude where two galaxies were found, and where only one was (Figure 6).
 
     Parameters as for `recovered_magnitudes`. SExtractor's `case`, or else the first, tells the row of panels.
     """
@@ -72,14 +75,13 @@ def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
     if finders:
         finder = next((name for name in finders if name.startswith(("SEP", "SExtractor"))), finders[0])
         case = np.asarray(predictions[finder]["case"]).astype(str)
-        one = np.isin(case, ("only central", "only companion"))
-        split = {"two found": case == "both", "one found": one, "more or none": ~one & (case != "both")}
-        split = {name: here for name, here in split.items() if here.any()}
-        found, how = f"Found: by {finder}. ", ", by how many of the two were found"
-    title, caption = f"Recovered magnitudes, both galaxies of each blend{how}", f"{found}{_INSET}"
-    legend, caption = [Patch(color=COLOURS[m], label=m) for m in MEMBERS], caption + matching_said(predictions)
-    ylabels = [f"{name}: recovered (AB mag)" for name in split]
-    with _panels(predictions, ylabels, "isolated (AB mag)", 3.5, 1.8, title, caption, legend) as (fig, axes):
+        split = {"two found": case == "both", "one found": np.isin(case, ("only central", "only companion"))}
+        split = {name: here for name, here in split.items() if here.any()} or {"more or none": case != "both"}
+        rest = len(blends) - sum(here.sum() for here in split.values())
+        found, how = f"Found: by {finder}; not drawn: {rest:,} with more or none. ", ", by how many galaxies were found"
+    title, caption = f"Recovered magnitudes of both galaxies{how}", f"{found}{_INSET}{matching_said(predictions)}"
+    legend, ylabels = [Patch(color=COLOURS[m], label=m) for m in MEMBERS], [f"{m}: recovered (AB mag)" for m in split]
+    with _panels(predictions, ylabels, "isolated (AB mag)", title, caption, legend) as (fig, axes):
         for line, here in zip(axes, split.values(), strict=True):
             for ax, method in zip(line, predictions, strict=True):
                 rows = table[(table["method"] == method) & here[table["blend"]]]
@@ -110,7 +112,7 @@ def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
     title = "Error of each galaxy's magnitude beside a fainter or a brighter one"
     said = f"{_ABOVE}{_LEFT}Boxes: quartiles and median of {FEWEST} galaxies or more; whiskers: 5 to 95 %. "
     ylabels, caption = [f"{member}: Δmag (mag)" for member in MEMBERS], said + _said_of(predictions)
-    with _panels(predictions, ylabels, _DELTA_MAG, 3.4, 1.6, title, caption) as (fig, axes):
+    with _panels(predictions, ylabels, _DELTA_MAG, title, caption) as (fig, axes):
         for ax, (dmag, good, at, bins) in zip(axes.flat, panels, strict=True):
             size = np.clip(5000 / max(good.sum(), 1), 7, 18)
             ax.scatter(delta[at], dmag[good], size, colours.to_rgba(near[at]), alpha=0.6, lw=0, rasterized=True)
@@ -165,7 +167,7 @@ def by_morphology(blends: Table, predictions: Predictions) -> Figure:
     legend = [Line2D([], [], label=kind, **_TYPE_LOOKS[kind]) for kind in lines]
     ylabels = [f"{score} of Δmag (mag)" for score in ("median", "scatter")]
     caption = f"{_ABOVE}{_LEFT}{_BARS}{_said_of(predictions)}"
-    with _panels(predictions, ylabels, _DELTA_MAG, 3.2, 2.0, title, caption, legend) as (fig, axes):
+    with _panels(predictions, ylabels, _DELTA_MAG, title, caption, legend) as (fig, axes):
         of = {name: [(t[t["method"] == name], _TYPE_LOOKS[kind]) for kind, t in lines.items()] for name in predictions}
         _draw_scores(axes, of.values(), edges)
     return fig
@@ -179,7 +181,7 @@ def failure_map(blends: Table, predictions: Predictions, member: str = "companio
     """
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
     delta, near = metrics.values_of(blends, "delta_mag"), blends["distance"] / np.nanmax(blends["r_eff"], axis=1)
-    bins = int(np.clip(np.sqrt(len(blends) / 30), 2, _BINS))
+    bins = int(np.clip(np.sqrt(len(blends) / 30), 2, _BINS - (len(predictions) > 3)))
     x, y, maps = _edges(near, bins), _edges(delta, bins), []
     panels = _panels_of(blends, predictions)
     for rows in (panels[member, method] for method in predictions):
@@ -196,8 +198,8 @@ def failure_map(blends: Table, predictions: Predictions, member: str = "companio
     title = f"Where each method fails on the {member}: the darker, the worse"
     caption = f"In brackets: % not measured, counted as 100 % wrong. Hatched: fewer than {FEWEST} blends. "
     caption += f"Downwards the companion gets fainter. {matching_said(predictions)}"
-    xlabel, across = "distance / the larger $R_e$ (no unit)", 2 if len(predictions) == 4 else 3
-    with _panels(predictions, [_DELTA_MAG], xlabel, 4.2, 1.8, title, caption, across=across) as (fig, axes):
+    across = "distance / the larger $R_e$ (no unit)"
+    with _panels(predictions, [_DELTA_MAG], across, title, caption, least=5.0) as (fig, axes):
         for ax, (grid, lost, failed) in zip(axes.flat, maps, strict=True):
             ax.patch.set(facecolor="0.92", edgecolor="0.7", hatch="//")
             ax.pcolormesh(x, y, np.ma.masked_invalid(grid), norm=norm, cmap=_ERRORS, edgecolors="white", linewidth=1)
@@ -319,7 +321,7 @@ def flux_kinds(blends: Table, predictions: Predictions) -> Figure:
     panels, n, ends = _panels_of(blends, predictions), len(predictions), [0.25, 4.0]
     title = "Measured over isolated flux: 1 is all of the galaxy's light and nothing else"
     said = "Boxes: quartiles and median; whiskers: 5 to 95 %. Error: |measured / isolated − 1|, its mean is the MAPE. "
-    with canvas(WIDTH, 1.4 * n + 2.3, title, caption=said + matching_said(predictions)) as fig:
+    with canvas(WIDTH, 1.05 * n + 2.1, title, caption=said + matching_said(predictions)) as fig:
         axes = dict(zip(MEMBERS, fig.subplots(1, 2, sharex=True, sharey=True), strict=True))
         for k, ((member, _), rows) in enumerate(panels.items()):
             ax, got = axes[member], metrics.flux_scores(rows["true"], rows["measured"])
@@ -348,13 +350,11 @@ def _digits(number):
 
 
 @contextmanager
-def _panels(predictions, ylabels, xlabel, height, extra, title, caption, legend=(), across=4):
-    """A figure and its axes (ylabels, methods), side by side for one method; labels and methods' stripes come last."""
-    n, rows = len(predictions), len(ylabels)
-    blocks = -(-n // across)
+def _panels(predictions, ylabels, xlabel, title, caption, legend=(), least=3.2):
+    """A figure of a screen's height, lines of at least so many inches, and its axes (ylabels, methods); labels last."""
+    n, rows, blocks = len(predictions), len(ylabels), -(-len(predictions) // 4)
     columns, lines = (-(-n // blocks), rows * blocks) if n > 1 else (rows, 1)
-    width, height = min(12, max(WIDTH if n == 1 else 9.5, 4 * n)), extra + height * lines * (1.2 if n == 1 else 1)
-    with canvas(width, height, title, legend, caption) as fig:
+    with canvas(9.5 if n == 2 else WIDTH, max(SCREEN, least * lines), title, legend, caption) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).reshape(blocks, rows, -1).swapaxes(0, 1).reshape(rows, -1)
         for ax in axes[:, n:].flat:
             ax.remove()
@@ -363,7 +363,7 @@ def _panels(predictions, ylabels, xlabel, height, extra, title, caption, legend=
             for ax in others:
                 ax.sharey(first)
         yield fig, axes
-        for row, (line, ylabel) in enumerate(zip(axes, ylabels, strict=True)):
+        for row, (line, ylabel) in enumerate(zip(axes, (textwrap.fill(y, 20) for y in ylabels), strict=True)):
             most = max(ax.get_title().count("\n") for ax in line)  # their first lines side by side
             for k, (ax, (method, (colour, _))) in enumerate(zip(line, method_styles(predictions).items(), strict=True)):
                 first, last, left = n == 1 or row == 0, n == 1 or row == rows - 1, n == 1 or k % columns == 0
@@ -406,7 +406,7 @@ def _recovered_panel(ax, blends, rows, counted, failed):
     true, measured, member = (np.asarray(rows[name]) for name in ("mag_true", "mag_measured", "member"))
     mags = blends.meta["zeropoint"] - 2.5 * np.log10(np.asarray(blends["flux"]))
     limits = np.floor([2 * np.nanmin(mags), 2 * np.nanmax(mags) + 1]) / 2
-    got, frame = metrics.magnitude_scores(true, measured), limits + np.array([-1.5, 1.5])
+    got, frame = metrics.magnitude_scores(true, measured), limits + np.array([-2.2, 1.5])
     size, alpha = np.clip(5000 / max(got["n"], 1), 7, 18), np.clip(15 / np.sqrt(max(got["n"], 1)), 0.4, 0.7)
     colours = to_rgba_array([COLOURS[name] for name in member])
     ax.scatter(true, measured, size, colours, alpha=alpha, lw=0, rasterized=True)
@@ -417,8 +417,8 @@ def _recovered_panel(ax, blends, rows, counted, failed):
     if got["n"] >= FEWEST:
         numbers = f"bias {got['bias']:.3f} mag\nscatter {got['scatter']:.3f} mag\n".replace("-", "−")
         numbers += f"outliers {100 * got['outliers']:.2f} %\nMAPE (mag) {got['mape']:.2f} %"
-        ax.text(0.03, 0.98, numbers, transform=ax.transAxes, va="top", zorder=0.5).set_in_layout(False)
-    inset = ax.inset_axes((0.56, 0.1, 0.42, 0.2), zorder=0.5, facecolor="none")  # behind the points, as the numbers
+        ax.text(0.99, 0.0, numbers, transform=ax.transAxes, ha="right", va="bottom", zorder=0.5).set_in_layout(False)
+    inset = ax.inset_axes((0.06, 0.72, 0.36, 0.15), zorder=0.5, facecolor="none")  # behind the points, as the numbers
     dmags = [np.clip(measured - true, -1.49, 1.49)[np.isfinite(measured) & (member == name)] for name in MEMBERS]
     inset.hist(dmags, np.linspace(-1.5, 1.5, 31), color=[COLOURS[name] for name in MEMBERS], stacked=True)
     inset.axvline(0, color="black", linewidth=1)

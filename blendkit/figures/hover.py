@@ -41,7 +41,7 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
         template="simple_white", font={"size": 14, "color": _INK}, width=480, height=440, hovermode="closest",
         showlegend=True, paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, margin={"l": 70, "r": 10, "t": 30, "b": 110},
         legend={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0},
-        xaxis_title=ABSCISSAE[by][0], yaxis_title=f"{member}: Δmag, measured − isolated (mag)",
+        xaxis_title=ABSCISSAE[by][0], yaxis_title=f"{member}: Δmag,<br>measured − isolated (mag)",
     )  # fmt: skip
     fig.update_xaxes(linecolor=_INK, tickcolor=_INK)
     fig.update_yaxes(linecolor=_INK, tickcolor=_INK)

@@ -25,13 +25,13 @@ _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central
 
 
 def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np.ndarray]) -> Figure:
-    """Masks of several methods beside the true ones, for four blends from close to far apart (Figures 10 and 11).
+    """Masks of several methods beside the true ones, for a close blend and a wide one (Figures 10 and 11).
 
     `methods` are predictions with a column `masks`, or masks themselves, bool, shape (n, ny, nx, k), as the recipes
     `blends` are ordered. Below each its `blendkit.metrics.iou`.
     """
     require(methods, 'there are no masks to draw, expected at least one method: give {"name": predictions}.')
-    rows, given = example_rows(blends, 4, "separation"), {}
+    rows, given = example_rows(blends, 2, "separation"), {}
     for name, method in methods.items():
         given[name] = np.asarray(method["masks"] if "masks" in getattr(method, "colnames", ()) else method)
         good = given[name].ndim == 4 and len(given[name]) == len(blends)
@@ -107,7 +107,7 @@ def worst_rows(blends: Table, pred: Table, member: str = "companion") -> np.ndar
     return np.argsort(-size, kind="stable")[: (size >= 0).sum()]
 
 
-def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 12, member: str = "companion") -> Figure:
+def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 10, member: str = "companion") -> Figure:
     """The `n` blends on which a method is furthest off, with the outlines of the true masks.
 
     `pred` are the predictions of one method; `member`, "central" or "companion", says whose flux counts.
@@ -131,7 +131,7 @@ def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 12, member
     title = f"{pred.meta['method']}: the" if "method" in pred.meta else "The"
     title += f" {number} for the {member}{' galaxy' * (member == 'central')}, {', '.join(said)}"
     caption = "Outlines: true masks, central blue, companion orange. Below: isolated → measured magnitude (AB mag)."
-    rows = [stamps[i : i + 4] for i in range(0, len(stamps), 4)]
+    rows = [stamps[i : i + 5] for i in range(0, len(stamps), 5)]
     return stamp_grid(sample, rows, title, window=window_around(masks.any(axis=(0, 3))), caption=f"{caption} {_RADIUS}")
 
 

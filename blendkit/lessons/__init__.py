@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _NAMES = {
+    "comparing": "ExamSliders paper_cases plus_minus published",
     "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of truth_check",
     "learning": "leak_experiment network_sizes sizes_table2 small_lessons",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",

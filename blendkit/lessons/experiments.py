@@ -14,8 +14,7 @@ from ..data.cleaning import clean
 from ..data.load import load_sample
 from ..data.simulate import BAD_KINDS, simulate
 from ..deblenders.network import Network
-from ..metrics.scores import figure_5, flux_scores, iou
-from ..metrics.tables import table2
+from ..metrics.scores import flux_scores, iou
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
@@ -100,15 +99,15 @@ def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, 
     return {name: np.nanmean(iou(masks, mask), axis=0).tolist() for name, mask in drawn.items()}
 
 
-def beside_the_paper(theirs: Table, paper: Mapping[str, Table], errors: Table) -> Table:
-    """The paper's own catalogue (`load_published`) beside this run, whose `table2` is given.
+def beside_the_paper(stored: Table, errors: Table) -> Table:
+    """The stored numbers of the paper's own catalogue beside this run, whose `table2` is given.
 
     Returns for each `method` of the paper the `scatter` of central galaxies' magnitudes there (Figure 5), and the flux
     MAPE (%) of both galaxies `in the paper` and `in this run`.
     """
-    central = {row["method"]: row["scatter"] for row in figure_5(theirs, paper) if row["member"] == "central"}
-    there, here = _total(table2(theirs, paper)), _total(errors)
-    rows = [(name, scatter, there[name], here.get(name, np.nan)) for name, scatter in central.items()]
+    central, total = stored[(stored["case"] == "Figure 5") & (stored["member"] == "central")], _total(errors)
+    there = {row["method"]: row["mape_flux"] for row in stored if row["member"] == "total"}
+    rows = [(row["method"], row["scatter"], there[row["method"]], total.get(row["method"], np.nan)) for row in central]
     formats = {"scatter": ".2f", "in the paper": ".1f", "in this run": ".1f"}
     return _table(rows, ["method", *formats], **formats)
 

@@ -154,7 +154,7 @@ def trust_map(table: Table) -> Figure:
     handles.append(Line2D([], [], color="0.4", linestyle="dotted", label="flagged as out of domain"))
     caption = "Upper row: half of the fluxes are further off (a galaxy that was not found is 100 % off). Lower row: "
     caption += "honest errors lie in the grey band; who states none is missing there. Bars: 1 σ, resampling galaxies."
-    with canvas(WIDTH, 6.6, "Where can you trust the numbers, and where the errors?", handles, caption) as fig:
+    with canvas(WIDTH, 6.4, "Where can you trust the numbers, and where the errors?", handles, caption) as fig:
         axes = fig.subplots(2, len(names), sharey="row", sharex="col", squeeze=False)
         for (top, bottom), name in zip(axes.T, names, strict=True):
             rows = table[table["condition"] == name]
@@ -238,14 +238,14 @@ def strange(sample: Sample, blends: Table, seed: int = 0) -> tuple[np.ndarray, n
 
 
 def flagged(sample: Sample, network: Callable, images: np.ndarray, odd: np.ndarray, kinds: np.ndarray) -> Figure:
-    """Five ordinary stamps and a strange one of each kind, and which of them the network flags."""
+    """Four ordinary stamps and a strange one of each kind, and which of them the network flags."""
     first, words = np.unique(kinds, return_index=True)[1], (("not flagged", "#0072B2"), ("flagged", "#d55e00"))
-    pictures, titles = np.concatenate([images[:5], odd[first]]), ["ordinary"] * len(images[:5]) + [*kinds[first]]
+    pictures, titles = np.concatenate([images[:4], odd[first]]), ["ordinary"] * len(images[:4]) + [*kinds[first]]
     flags = network(pictures)["out_of_domain"].astype(int).tolist()
     stamps = [Stamp(p, (), (), t, *words[f]) for p, t, f in zip(pictures, titles, flags, strict=True)]
-    title = f"{sum(flags[:5])} of 5 ordinary stamps are flagged, and {sum(flags[5:])} of {len(first)} strange ones"
+    title = f"{sum(flags[:4])} of 4 ordinary stamps are flagged, and {sum(flags[4:])} of {len(first)} strange ones"
     sky = sky_noise(np.random.default_rng(0), images[:2].shape).astype(np.float32)
-    return stamp_grid(replace(sample, sky_stamps=sky), [stamps[i : i + 5] for i in range(0, len(stamps), 5)], title)
+    return stamp_grid(replace(sample, sky_stamps=sky), [stamps[i : i + 6] for i in range(0, len(stamps), 6)], title)
 
 
 class TrustExplorer(view.Board):

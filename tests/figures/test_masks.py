@@ -28,7 +28,7 @@ def pred(blends, true):
 def test_masks_and_ious_are_those_of_the_metrics(drawn, accepted, blends, true, pred):
     none = np.zeros_like(true)
     fig = drawn(lambda: figures.masks_beside(accepted, blends, {"half": pred, "none": none, "all": true}))
-    axes, scores = np.reshape(fig.axes, (4, 5)), metrics.iou(true, np.asarray(pred["masks"]))
+    axes, scores = np.reshape(fig.axes, (2, 5)), metrics.iou(true, np.asarray(pred["masks"]))
     rows = [int(line[0].get_xlabel().split("\n")[0].removeprefix("row ")) for line in axes]
     apart = (blends["distance"] / blends["r_eff"][:, 0])[rows]
     assert (np.diff(apart) >= 0).all()  # from close to far apart

@@ -110,8 +110,8 @@ def test_strange_stamps_are_of_every_kind_and_shown_with_their_flags(light, blen
     assert np.isfinite(odd).all()
     images = observed(light, many, noise=2.0)
     assert (np.abs(odd - images).max(axis=(1, 2)) > 3 * NOISE).all()
-    fig = bk.lessons.flagged(light, lambda p: {"out_of_domain": np.arange(len(p)) >= 5}, images, odd, kinds)
-    assert fig.get_suptitle().startswith("0 of 5 ordinary stamps are flagged, and 8 of 8 strange")
+    fig = bk.lessons.flagged(light, lambda p: {"out_of_domain": np.arange(len(p)) >= 4}, images, odd, kinds)
+    assert fig.get_suptitle().startswith("0 of 4 ordinary stamps are flagged, and 8 of 8 strange")
     assert [ax.get_xlabel() for ax in fig.axes].count("flagged") == 8
 
 
@@ -121,7 +121,7 @@ def test_two_skies_have_the_same_noise():
 
 
 class TestTrustExplorer:
-    def test_fluxes_errors_and_flag_follow_the_sliders(self, light, blends):
+    def test_fluxes_errors_and_flag_follow_the_sliders(self, light, blends, drive):  # noqa: F811
         widget = TrustExplorer(light, blends, {"right": knows(blends), "blind": knows(blends, missed=True)})
         assert "1 ± 0.1: 0.0 errors off" in widget.answer.value
         assert widget.answer.value.count("not found") == 1
@@ -137,14 +137,6 @@ class TestTrustExplorer:
         widget.blend.value = 2
         assert widget.recipe["id"].tolist() == blends["id"][2:3].tolist()
         assert "image/png" in widget._repr_mimebundle_()
+        drive()
         with pytest.raises(ValueError, match="0 blends"):
             TrustExplorer(light, blends[:0])
-
-    def test_driving_it_finds_what_fails(self, light, blends, drive, errors):  # noqa: F811
-        TrustExplorer(light, blends, {"right": knows(blends)})
-        drive()
-        TrustExplorer(light, blends, {"broken": lambda images: knows(blends)(images) if images.max() < 1e3 else 1 // 0})
-        with pytest.raises(Exception, match="ZeroDivisionError"):
-            drive()
-        assert {error["type"] for error in errors} == {"ZeroDivisionError"}
-        errors.clear()

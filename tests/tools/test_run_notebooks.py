@@ -1,12 +1,14 @@
 """The notebook runner: whatever a reader would see fail turns the run red, and says where."""
 
 import os
+import shutil
+import subprocess
 import sys
 from unittest.mock import Mock
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from blendkit.data.remote import DownloadError
 from tools import run_notebooks as runner
@@ -71,6 +73,29 @@ def test_a_good_notebook_stays_green(tmp_path):
     assert f"mine 7 there {runner.ROOT} {sys.executable} 1" in nbformat.read(done, 4).cells[-1].outputs[0].text
     assert path.read_text() == source
     assert os.listdir(tmp_path / "out") == ["good.ipynb"]
+
+
+def test_a_notebook_that_was_run_and_saved_does_not_show_in_git(tmp_path):
+    """After `make`, and in a folder that is no clone `make` goes on; what is no notebook is kept as it is."""
+    clone, path = tmp_path / "clone", tmp_path / "clone" / "notebooks" / "04_compare_methods.ipynb"
+    for name in (".gitattributes", "Makefile", "tools/strip_notebook.py", path.relative_to(clone)):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(runner.ROOT / name, clone / name)
+
+    def call(*command):
+        return subprocess.run(command, cwd=clone, check=True, capture_output=True, text=True).stdout
+
+    for command in ("make filter", "git init --quiet", "git add .", "make filter"):
+        call(*command.split())
+    run = nbformat.read(path, 4)
+    for cell in (cell for cell in run.cells if cell.cell_type == "code"):
+        cell.metadata["execution"] = {"started": "now"}
+        cell.update(execution_count=2, outputs=[new_output("stream", text="seen\n")])
+    run.metadata |= {"widgets": {"state": {}}, "language_info": {"name": "python", "version": "3.12.1"}}
+    nbformat.write(run, path)
+    assert call("git", "diff") == ""
+    path.write_text("{ no notebook")
+    assert "+{ no notebook" in call("git", "diff")
 
 
 def test_main_tells_a_line_for_each_notebook_and_shows_only_its_own_scoreboard(tmp_path, capfd):
