@@ -25,6 +25,10 @@ _RING = {"symbol": "circle-open", "size": 18, "color": "#d55e00", "line_width": 
 _STEPS = {"worse": (-1, "left", "further off"), "less bad": (1, "right", "less far off")}
 
 
+class _Plot(go.FigureWidget):
+    _esm = str(go.FigureWidget._esm)  # as text: the path would keep every figure that there was
+
+
 class ErrorsBrowser(Board):
     """Every blend as a point for each method; a click on a point shows that blend, its masks and what is left over.
 
@@ -41,7 +45,7 @@ class ErrorsBrowser(Board):
     def __init__(self, sample: Sample, blends: Table, predictions: Mapping[str, Table]):
         require(np.shape(blends["id"])[1] == 2, "these are no blends of two galaxies, expected pairs (members=2).")
         self.sample, self.blends, self.predictions, self.row = sample, blends, dict(predictions), 0
-        self.facts, self.figure = ipw.HTML(), go.FigureWidget(errors_plotly(blends, predictions))
+        self.facts, self.figure = ipw.HTML(), _Plot(errors_plotly(blends, predictions))
         for trace in self.figure.data:
             trace.on_click(shown_errors("a click on a point", self.message)(self._clicked))
         self.figure.add_scatter(x=[], y=[], mode="markers", name="the blend shown", hoverinfo="skip", marker=_RING)
@@ -58,7 +62,7 @@ class ErrorsBrowser(Board):
             tip = f"The blend on which this method is next {far}"
             button = ipw.Button(description=name, icon=f"arrow-{icon}", tooltip=tip)
             self.buttons[name] = self.on(button, partial(self._step, step), f"'{name}' in the errors")
-        self.view = StampsView(sigma=sky_noise(sample), layout={"flex": "1 1 260px", "max_width": "100%"})
+        self.view = StampsView(sigma=sky_noise(sample), layout={"flex": "1 1 260px", "max_width": "500px"})
         plot = ipw.Box([self.figure], layout={"max_width": "100%", "overflow": "auto"})
         lists = row(self.by, self.member), row(self.method, *self.buttons.values())
         super().__init__([*lists, self.message, self.facts, row(plot, self.view)])

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anywidget
+import IPython
 import ipywidgets as ipw
 import matplotlib
 import numpy as np
 from IPython.core.pylabtools import print_figure
+from ipywidgets.widgets.widget import _instances
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
@@ -55,10 +57,35 @@ def row(*widgets):
     return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
 
 
-class Board(ipw.VBox):
+class Freed(ipw.DOMWidget):
+    """A widget that takes its parts with it when it closes, and closes when the cell that showed it shows another."""
+
+    cell = run = None  # where it was shown last
+
+    def close(self):
+        """Close it, and the widgets that it is made of."""
+        parts = [self]
+        for part in parts:  # which become more
+            if isinstance(part, list | tuple):
+                parts.extend(part)
+            elif isinstance(part, ipw.Widget) and part.comm is not None:
+                parts.extend(part._trait_values.values())
+                ipw.Widget.close(part)
+
+    def _repr_mimebundle_(self, **kwargs):
+        with contextlib.suppress(AttributeError, KeyError):  # no kernel, or nobody tells which cell runs
+            parent, kind = IPython.get_ipython().kernel.get_parent(), type(self).__name__
+            self.cell, self.run = parent["metadata"]["cellId"], parent["header"]["msg_id"]
+            for other in [w for w in _instances.values() if getattr(w, "cell", None) == self.cell]:
+                if other.run != self.run and type(other).__name__ == kind:
+                    other.close()
+        return super()._repr_mimebundle_(**kwargs)
+
+
+class Board(Freed, ipw.VBox):
     """Controls round a `view`, a line for their callbacks' errors, and a picture for notebooks without a kernel."""
 
-    message = Instance(ipw.HTML, ())
+    message, links = Instance(ipw.HTML, ()), List()
     paused = False
 
     def on(self, control, act, what="", trait="value"):
@@ -94,10 +121,10 @@ class Board(ipw.VBox):
         return super()._repr_mimebundle_(**kwargs) | {"image/png": picture, CAPTIONS: captions}
 
 
-class View(anywidget.AnyWidget):
+class View(Freed, anywidget.AnyWidget):
     """Something that `blend_view.js` draws, chosen by its `kind`."""
 
-    _esm, _css = JS, CSS
+    _esm, _css = JS.read_text("utf-8"), CSS.read_text("utf-8")  # paths would keep every view that there was
 
 
 class BlendView(View):
