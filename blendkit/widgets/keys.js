@@ -24,7 +24,7 @@ function render({ model, el }) {
   };
   const listen = (event) => {
     if (!box().contains(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.target.closest("input, select")) return; // letters are letters there
+    if (event.target.closest("select")) return; // letters choose from the list there
     if (!model.get("pressable").includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();

@@ -57,10 +57,24 @@ def row(*widgets):
     return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
 
 
-class Freed(ipw.DOMWidget):
-    """A widget that takes its parts with it when it closes, and closes when the cell that showed it shows another."""
+def place():
+    """The cell that runs, and which run of it; None where the notebook does not tell."""
+    parent = IPython.get_ipython().kernel.get_parent()
+    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
 
-    cell = run = None  # where it was shown last
+
+def free(_result):
+    """Close what earlier runs of the cell that has run have shown: the notebook took their output away."""
+    cell, run = place()
+    for widget in list(_instances.values()):
+        if cell and getattr(widget, "cell", None) == cell and widget.run != run:
+            widget.close()
+
+
+class Freed(ipw.DOMWidget):
+    """A widget that takes its parts with it when it closes, as it does when the cell that shows it runs again."""
+
+    cell = run = None  # that showed it last
 
     def close(self):
         """Close it, and the widgets that it is made of."""
@@ -73,12 +87,9 @@ class Freed(ipw.DOMWidget):
                 ipw.Widget.close(part)
 
     def _repr_mimebundle_(self, **kwargs):
-        with contextlib.suppress(AttributeError, KeyError):  # no kernel, or nobody tells which cell runs
-            parent, kind = IPython.get_ipython().kernel.get_parent(), type(self).__name__
-            self.cell, self.run = parent["metadata"]["cellId"], parent["header"]["msg_id"]
-            for other in [w for w in _instances.values() if getattr(w, "cell", None) == self.cell]:
-                if other.run != self.run and type(other).__name__ == kind:
-                    other.close()
+        if hasattr(shell := IPython.get_ipython(), "kernel"):
+            self.cell, self.run = place()
+            shell.events.register("post_run_cell", free)
         return super()._repr_mimebundle_(**kwargs)
 
 

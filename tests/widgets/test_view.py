@@ -5,6 +5,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from IPython.core.events import EventManager
 from ipywidgets.widgets.widget import _instances
 
 import blendkit as bk
@@ -27,18 +28,20 @@ def test_a_closed_one_takes_all_its_parts_and_its_memory_along(make):
 
 
 def test_a_cell_that_runs_again_frees_what_it_showed(make, monkeypatch):
-    def shown(cell, run):
-        """A widget that this run of a cell shows."""
-        parent = {"metadata": {"cellId": cell} if cell else {}, "header": {"msg_id": run}}
-        shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: parent), user_ns={})
-        monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-        (widget := make())._repr_mimebundle_()
-        return widget
+    shell = SimpleNamespace(kernel=SimpleNamespace(), user_ns={}, events=EventManager(None, ["post_run_cell"]))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
 
-    places = [("a", 1), ("a", 1), ("b", 2), (None, 3), (None, 4)]
-    widgets = [shown(*place) for place in places]
+    def run(cell, number, *shown):
+        """Run a cell that shows these widgets; gives them."""
+        parent = {"metadata": {"cellId": cell} if cell else {}, "header": {"msg_id": number}}
+        shell.kernel.get_parent = lambda: parent
+        for widget in shown:
+            widget._repr_mimebundle_()
+        shell.events.trigger("post_run_cell", None)
+        return shown
+
+    widgets = [widget for place in (("a", 1), ("b", 2), (None, 3), (None, 4)) for widget in run(*place, make(), make())]
+    run("b", 5, *widgets[2:4])  # the same ones
     assert all(widget.comm for widget in widgets)
-    other, last = bk.BlendExplorer(make().sample), shown("a", 5)
-    assert [bool(widget.comm) for widget in (*widgets, other, last)] == [False, False, True, True, True, True, True]
-    last._repr_mimebundle_()
-    assert last.comm
+    new = run("a", 6, make())
+    assert [bool(widget.comm) for widget in (*widgets, *new)] == [False] * 2 + [True] * 7
