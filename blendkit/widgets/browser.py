@@ -25,10 +25,6 @@ _RING = {"symbol": "circle-open", "size": 18, "color": "#d55e00", "line_width": 
 _STEPS = {"worse": (-1, "left", "further off"), "less bad": (1, "right", "less far off")}
 
 
-class _Plot(go.FigureWidget):
-    _esm = str(go.FigureWidget._esm)  # as text: the path would keep every figure that there was
-
-
 class ErrorsBrowser(Board):
     """Every blend as a point for each method; a click on a point shows that blend, its masks and what is left over.
 
@@ -45,18 +41,16 @@ class ErrorsBrowser(Board):
     def __init__(self, sample: Sample, blends: Table, predictions: Mapping[str, Table]):
         require(np.shape(blends["id"])[1] == 2, "these are no blends of two galaxies, expected pairs (members=2).")
         self.sample, self.blends, self.predictions, self.row = sample, blends, dict(predictions), 0
-        self.facts, self.figure = ipw.HTML(), _Plot(errors_plotly(blends, predictions))
+        self.facts, self.figure = ipw.HTML(), go.FigureWidget(errors_plotly(blends, predictions))
+        go.FigureWidget._esm.changed.disconnect()  # it would keep every figure that there was
         for trace in self.figure.data:
             trace.on_click(shown_errors("a click on a point", self.message)(self._clicked))
         self.figure.add_scatter(x=[], y=[], mode="markers", name="the blend shown", hoverinfo="skip", marker=_RING)
 
-        def choice(text, options, act):
-            control = ipw.Dropdown(options=options, description=text, style={"description_width": "8em"})
-            return self.on(control, act, f"choosing '{text}'")
-
-        self.by = choice("horizontal axis", _AXES, self._replot)
-        self.member = choice("error of the", MEMBERS[::-1], self._replot)
-        self.method = choice("method", list(self.predictions), lambda: self.show(self.row))
+        self.by = self.on(ipw.Dropdown(options=_AXES, description="horizontal axis"), self._replot)
+        self.member = self.on(ipw.Dropdown(options=MEMBERS[::-1], description="error of the"), self._replot)
+        methods = ipw.Dropdown(options=list(self.predictions), description="method")
+        self.method = self.on(methods, lambda: self.show(self.row))
         self.buttons = {}
         for name, (step, icon, far) in _STEPS.items():
             tip = f"The blend on which this method is next {far}"

@@ -23,7 +23,7 @@ from ..deblenders.sep import LABELS
 from ..figures.style import MEMBERS, sky_noise
 from . import view
 from .answers import Asked, Detector, as_html, compared, guessed
-from .view import Panel, name_of, row, say, shown_errors, status
+from .view import Panel, row, say, shown_errors, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
 SHOWN, OFFERED = 24, 20  # thumbnails in a strip; galaxies in a page
@@ -113,20 +113,20 @@ class BlendExplorer(view.Board):
             "stretch": slider(FloatSlider, "stretch", _STRETCHED, max=2, **tenths),
         }
         vars(self).update(self.sliders)
-        self.hide = self.on(ipw.Checkbox(False, description="hide the truth", indent=False), self._hide)
+        self.hide = self.on(ipw.Checkbox(False, description="hide the truth", indent=False), self._show)
         for name, control in (self.sliders | {"hide": self.hide}).items():
             trait = "index" if hasattr(control, "index") else "value"
             setattr(self.view, name, getattr(control, trait))
             self.links = [*self.links, ipw.jslink((control, trait), (self.view, name))]
         self.view.turns, self.view.limits = [value for _, value in turns], [x, y]
-        rows = view.spread(self.sample, pair, SHOWN)
-        self._offered = self.sample.catalog["id"][rows].tolist()
-        thumbs = view.thumbnails(self.sample.images[rows], self.view.sigma)
+        rows, named = view.spread(self.sample, pair, SHOWN), view.named(self.sample)
+        self._offered = [named[i][1] for i in rows]
+        strip = {"thumbs": view.thumbnails(self.sample.images[rows], self.view.sigma)}
+        strip["names"] = [named[i][0] for i in rows]
         self.galaxies, self.pickers = [], []
         for galaxy, (text, where) in zip(pair, _GALAXIES.items(), strict=True):
-            about = {"options": self._names(), "value": galaxy, "tooltip": f"The galaxy {where}"}
-            control = ipw.Dropdown(description=text, **about)
-            picker = view.Picker(label=text, thumbs=thumbs)
+            control, picker = ipw.Dropdown(options=named, value=galaxy), view.Picker(label=text, **strip)
+            control.description, control.tooltip = text, f"The galaxy {where}"
             self.galaxies.append(control)
             self.pickers.append(self.on(picker, partial(self._pick, picker, control), f"'{text}'", "index"))
         self.central, self.companion = self.galaxies
@@ -142,25 +142,13 @@ class BlendExplorer(view.Board):
         for control in (*self._all, *self.asked.values(), *self.guesses):
             self.on(control, self._show)
 
-    def _names(self):
-        return [(name_of(galaxy, self.hide.value), int(galaxy["id"])) for galaxy in self.sample.catalog]
-
     def _mark_pickers(self):
-        names = {i: name for name, i in self.central.options}
         for picker, control in zip(self.pickers, self.galaxies, strict=True):
-            picker.names = [names[i] for i in self._offered]
             picker.index = self._offered.index(control.value) if control.value in self._offered else -1
 
     def _pick(self, picker, control):
         if picker.index >= 0:
             control.value = self._offered[picker.index]
-
-    def _hide(self):
-        with self.quietly():
-            for control in self.galaxies:  # names without magnitudes while the truth is hidden
-                control.options, control.value = self._names(), control.value
-        self._mark_pickers()
-        self._show()
 
     def _surprise(self):
         with warnings.catch_warnings(action="ignore"):  # galaxies without a partner of like magnitude
@@ -267,8 +255,8 @@ class BlendExplorer(view.Board):
         some = self.sample[view.spread(self.sample, list(map(int, self.view.pair)), OFFERED)]
         whites, sliders = np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), []
         galaxies = [
-            {"id": str(g["id"]), "name": name_of(g), "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
-            for g, white in zip(some.catalog, whites, strict=True)
+            {"id": str(g["id"]), "name": name, "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
+            for g, white, (name, _) in zip(some.catalog, whites, view.named(some), strict=True)
         ]
         for name, slider in self.sliders.items():
             texts = [text for text, _ in getattr(slider, "options", ())] or None

@@ -20,7 +20,6 @@ from ..figures.style import sky_noise
 from ..networks.weights import replacing
 from .view import HERE, Board, Panel, StampsView, row, say, shown_errors, status, swatch
 
-_DONE = {"accept": "accepted", "reject": "rejected"}
 _KEYS = {"a": "accept", "r": "reject", "ArrowLeft": "back", "ArrowRight": "next"}
 _BUTTONS = {
     "back": ("", "arrow-left", "The stamp before, decision unchanged (left arrow)"),
@@ -42,7 +41,7 @@ class StampInspector(Board):
     """Walk through stamps and accept or reject each, by button or key; every decision is saved at once.
 
     It starts with the stamps that are kept. Opened again with the same file it goes on at the first of them without a
-    decision; `decisions` are the file's.
+    decision; `decisions` are the file's, `current` is the id of the stamp shown.
 
     Parameters
     ----------
@@ -106,13 +105,8 @@ class StampInspector(Board):
         self.position, self.jump.value = self.chosen.index(galaxy), ""
         self._show()
 
-    @property
-    def current(self) -> int:
-        """Id of the stamp shown."""
-        return self.chosen[self.position]
-
     def _act(self, name):
-        if name in _DONE:
+        if name in ("accept", "reject"):
             self.decisions = self.decisions | {self.current: name}
             lines = ["id,decision", *(f"{i},{decision}" for i, decision in sorted(self.decisions.items()))]
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +116,8 @@ class StampInspector(Board):
         self._show()
 
     def _show(self):
-        place = self._rows[self.current]
+        self.current = self.chosen[self.position]
+        place, decided = self._rows[self.current], self.decisions.get(self.current)
         image, segmap, galaxy = self.sample.images[place], self.sample.segmaps[place], self.sample.catalog[place]
         cleaned, own = image, segmap[self.sample.centre]
         if empty_pixels(segmap).any():  # as `clean` leaves it with its default seed
@@ -132,12 +127,10 @@ class StampInspector(Board):
         outlines, white = [(segmap == label, int(label != own)) for label in labels], float(np.percentile(image, 99.9))
         before = Panel(_OBSERVED, image, white, outlines=outlines)
         self.view.show({"before": before, "after": Panel("neighbours replaced by sky", cleaned, white)})
-        kept, dropped, by_eye, _ = map(len, self._groups().values())
-        text = f"<b>{self.position + 1} of {len(self.chosen)}</b>, {by_eye} decided by eye"
-        ready = f" All are decided: {html.escape(str(self.path))} is ready for bk.clean(sample, decisions=...)."
-        text += f" · of all {len(self.ids)} stamps <b>{kept} are kept</b>, {dropped} dropped."
-        self.progress.value = status(text + (ready if by_eye == len(self.ids) else ""))
+        kept, dropped, by_eye, n = map(len, self._groups().values())
+        text = f"<b>{self.position + 1} of {len(self.chosen)}</b>, {by_eye} decided by eye · of all {n} stamps"
+        self.progress.value = status(f"{text} <b>{kept} are kept</b>, {dropped} dropped.")
         size = f"{galaxy['mag']:.2f} mag · r_eff {galaxy['r_eff']:.1f} pixels"
         checks = f" · checks: {self._flags.get(self.current) or 'nothing found'}" if self._flags else ""
         facts = html.escape(f"id {self.current} · {galaxy['morphology']} · {size}{checks}")
-        self.facts.value = f"{facts} · <b>{_DONE.get(self.decisions.get(self.current), 'not decided yet')}</b>"
+        self.facts.value = f"{facts} · <b>{f'{decided}ed' if decided else 'not decided yet'}</b>"

@@ -219,9 +219,9 @@ def swatch(text, member):
 LEGEND = " ".join(swatch(text, member) for text, member in zip(("central", "companion", "both"), COLOURS, strict=False))
 
 
-def name_of(row, hidden=False):
-    """What a galaxy is called in lists: id, type and, unless that is hidden, magnitude."""
-    return f"id {row['id']} · {row['morphology']}" + ("" if hidden else f" · {row['mag']:.1f} mag")
+def named(sample):
+    """What each galaxy is called in lists, and its id."""
+    return [(f"id {row['id']} · {row['morphology']}", int(row["id"])) for row in sample.catalog]
 
 
 def thumbnails(images, noise):

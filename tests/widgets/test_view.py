@@ -18,8 +18,7 @@ def make(request, accepted, twenty, tmp_path):
 
 
 def test_a_closed_one_takes_all_its_parts_and_its_memory_along(make):
-    widget = make()
-    gone = weakref.ref(widget)
+    gone = weakref.ref(widget := make())
     widget.close()
     assert not _instances
     del widget
@@ -30,18 +29,12 @@ def test_a_closed_one_takes_all_its_parts_and_its_memory_along(make):
 def test_a_cell_that_runs_again_frees_what_it_showed(make, monkeypatch):
     shell = SimpleNamespace(kernel=SimpleNamespace(), user_ns={}, events=EventManager(None, ["post_run_cell"]))
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-
-    def run(cell, number, *shown):
-        """Run a cell that shows these widgets; gives them."""
-        parent = {"metadata": {"cellId": cell} if cell else {}, "header": {"msg_id": number}}
-        shell.kernel.get_parent = lambda: parent
+    a, b, unknown, new = ([make() for _ in range(n)] for n in (2, 2, 1, 1))
+    for run, (cell, shown) in enumerate([("a", a), ("b", b), ("b", b), ("", unknown), ("", b), ("a", new)]):
+        assert all(widget.comm for widget in (*a, *b))
+        parent = {"metadata": {"cellId": cell}, "header": {"msg_id": run}}
+        shell.kernel.get_parent = lambda parent=parent: parent
         for widget in shown:
             widget._repr_mimebundle_()
         shell.events.trigger("post_run_cell", None)
-        return shown
-
-    widgets = [widget for place in (("a", 1), ("b", 2), (None, 3), (None, 4)) for widget in run(*place, make(), make())]
-    run("b", 5, *widgets[2:4])  # the same ones
-    assert all(widget.comm for widget in widgets)
-    new = run("a", 6, make())
-    assert [bool(widget.comm) for widget in (*widgets, *new)] == [False] * 2 + [True] * 7
+    assert [bool(widget.comm) for widget in (*a, *b, *unknown, *new)] == [False] * 2 + [True] * 4
