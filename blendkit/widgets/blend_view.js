@@ -507,7 +507,7 @@ function renderPicker({ model, el }) {
   root.setAttribute("data-lm-suppress-shortcuts", "true");
   root.style.setProperty("--chosen", COLOURS[model.get("label") === "companion" ? 1 : 0]);
   el.append(root);
-  const [names, thumbs] = [model.get("names"), bytes(model.get("thumbs"))];
+  const [names, thumbs, rows] = [model.get("names"), bytes(model.get("thumbs")), model.get("rows")];
   const size = Math.sqrt(thumbs.length / names.length);
   const buttons = names.map((name, k) => {
     const canvas = element("canvas", { "aria-hidden": "true" });
@@ -525,11 +525,11 @@ function renderPicker({ model, el }) {
     buttons[next].focus();
   });
   function choose(k) {
-    model.set("index", k);
+    model.set("index", rows[k]);
     model.save_changes();
   }
   function mark() {
-    const [index, names] = [model.get("index"), model.get("names")];
+    const index = rows.indexOf(model.get("index"));
     buttons.forEach((button, k) => {
       button.setAttribute("aria-selected", String(k === index));
       button.tabIndex = k === index || (index < 0 && k === 0) ? 0 : -1;
@@ -540,10 +540,9 @@ function renderPicker({ model, el }) {
     root.scrollLeft = offsetLeft - root.offsetLeft - (root.clientWidth - offsetWidth) / 2;
   }
   model.on("change:index", mark);
-  model.on("change:names", mark);
   mark();
   new ResizeObserver(mark).observe(root); // the chosen one stays in sight
-  return () => (model.off("change:index", mark), model.off("change:names", mark));
+  return () => model.off("change:index", mark);
 }
 
 const CURVES = [
@@ -727,7 +726,7 @@ export function standalone(el, page) {
   const thumbs = decoded(page.thumbs);
   const names = galaxies.map(({ name }) => name);
   const pickers = ["central galaxy", "companion"].map(
-    (label, which) => new Model({ label, names, thumbs, index: start[which] }),
+    (label, which) => new Model({ label, names, thumbs, rows: [...names.keys()], index: start[which] }),
   );
   const message = element("div", { role: "alert", class: "bk-message" });
   let now = [];

@@ -60,6 +60,7 @@ class ErrorsBrowser(Board):
         plot = ipw.Box([self.figure], layout={"max_width": "100%", "overflow": "auto"})
         lists = row(self.by, self.member), row(self.method, *self.buttons.values())
         super().__init__([*lists, self.message, self.facts, row(plot, self.view)])
+        self.add_class("bk-errors")
         self.show(self._order()[0])
 
     def show(self, row: int, method: str | None = None) -> None:

@@ -119,16 +119,15 @@ class BlendExplorer(view.Board):
             setattr(self.view, name, getattr(control, trait))
             self.links = [*self.links, ipw.jslink((control, trait), (self.view, name))]
         self.view.turns, self.view.limits = [value for _, value in turns], [x, y]
-        rows, named = view.spread(self.sample, pair, SHOWN), view.named(self.sample)
-        self._offered = [named[i][1] for i in rows]
-        strip = {"thumbs": view.thumbnails(self.sample.images[rows], self.view.sigma)}
-        strip["names"] = [named[i][0] for i in rows]
+        rows, named = view.spread(self.sample, pair, SHOWN).tolist(), view.named(self.sample)
+        thumbs = view.thumbnails(self.sample.images[rows], self.view.sigma)
+        strip = {"thumbs": thumbs, "rows": rows, "names": [named[i][0] for i in rows]}
         self.galaxies, self.pickers = [], []
         for galaxy, (text, where) in zip(pair, _GALAXIES.items(), strict=True):
-            control, picker = ipw.Dropdown(options=named, value=galaxy), view.Picker(label=text, **strip)
-            control.description, control.tooltip = text, f"The galaxy {where}"
+            control = ipw.Dropdown(options=named, value=galaxy, description=text, tooltip=f"The galaxy {where}")
             self.galaxies.append(control)
-            self.pickers.append(self.on(picker, partial(self._pick, picker, control), f"'{text}'", "index"))
+            self.pickers.append(view.Picker(label=text, **strip))
+            self.links = [*self.links, ipw.jslink((control, "index"), (self.pickers[-1], "index"))]
         self.central, self.companion = self.galaxies
         self._all = [*self.galaxies, *list(self.sliders.values())[:-1]]  # what makes the blend
         self._start = [control.value for control in self._all]
@@ -141,14 +140,6 @@ class BlendExplorer(view.Board):
         self.guesses = [ipw.Text(description=f"your guess, {name}", **text) for name in MEMBERS]
         for control in (*self._all, *self.asked.values(), *self.guesses):
             self.on(control, self._show)
-
-    def _mark_pickers(self):
-        for picker, control in zip(self.pickers, self.galaxies, strict=True):
-            picker.index = self._offered.index(control.value) if control.value in self._offered else -1
-
-    def _pick(self, picker, control):
-        if picker.index >= 0:
-            control.value = self._offered[picker.index]
 
     def _surprise(self):
         with warnings.catch_warnings(action="ignore"):  # galaxies without a partner of like magnitude
@@ -176,7 +167,6 @@ class BlendExplorer(view.Board):
         if self._notice:
             with self.quietly():
                 self.central.value, self.companion.value = map(int, self.view.pair)
-            self._mark_pickers()
             return say(self.message, self._notice)
         if list(map(str, pair)) != self.view.pair:
             self._send_pair(pair)
@@ -202,7 +192,6 @@ class BlendExplorer(view.Board):
         with self.quietly():
             for text in self.guesses:  # they were about others
                 text.value = ""
-        self._mark_pickers()
 
     async def _ask(self, answers, image):
         await asyncio.sleep(_WAIT)

@@ -156,11 +156,11 @@ class BlendView(View):
 
 
 class Picker(View):
-    """A strip of thumbnails to choose from; `index` is -1 where the choice is none of them."""
+    """A strip of thumbnails of some `rows` of a list to choose from; `index` is the row chosen, shown here or not."""
 
     kind, label = Unicode("picker").tag(sync=True), Unicode().tag(sync=True)
-    names, thumbs = List(Unicode()).tag(sync=True), Bytes().tag(sync=True)
-    index = Int(-1).tag(sync=True)
+    names, thumbs, rows = List(Unicode()).tag(sync=True), Bytes().tag(sync=True), List(Int()).tag(sync=True)
+    index = Int().tag(sync=True)
 
 
 @dataclass(frozen=True)
