@@ -1,5 +1,6 @@
 """A plot of errors in which a click on a point shows the blend that it stands for."""
 
+import contextlib
 import html
 import json
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class ErrorsBrowser(Board):
         require(np.shape(blends["id"])[1] == 2, "these are no blends of two galaxies, expected pairs (members=2).")
         self.sample, self.blends, self.predictions, self.row = sample, blends, dict(predictions), 0
         self.facts, self.figure = ipw.HTML(), go.FigureWidget(errors_plotly(blends, predictions))
-        go.FigureWidget._esm.changed.disconnect()  # it would keep every figure that there was
+        with contextlib.suppress(AttributeError):  # where anywidget would keep every figure that there was
+            go.FigureWidget._esm.changed.disconnect()
         for trace in self.figure.data:
             trace.on_click(shown_errors("a click on a point", self.message)(self._clicked))
         self.figure.add_scatter(x=[], y=[], mode="markers", name="the blend shown", hoverinfo="skip", marker=_RING)

@@ -40,8 +40,8 @@ class _Keys(anywidget.AnyWidget):
 class StampInspector(Board):
     """Walk through stamps and accept or reject each, by button or key; every decision is saved at once.
 
-    It starts with the stamps that are kept. Opened again with the same file it goes on at the first of them without a
-    decision; `decisions` are the file's, `current` is the id of the stamp shown.
+    With a `report` it starts with the stamps that are kept. Opened again with the same file it goes on at the first one
+    without a decision; `decisions` are the file's, `current` is the id of the stamp shown.
 
     Parameters
     ----------
