@@ -142,10 +142,10 @@ def _undo(widget):
     if type(widget).__name__ != "StampInspector":
         return None
     content = widget.path.read_bytes() if widget.path.exists() else None
-    decisions, position = widget.decisions, widget.position
+    decisions, chosen, position = widget.decisions, widget.chosen, widget.position
 
     def restore():
-        widget.decisions, widget.position = decisions, position
+        widget.decisions, widget.chosen, widget.position = decisions, chosen, position
         widget.path.unlink(missing_ok=True) if content is None else widget.path.write_bytes(content)
         widget._show()
 

@@ -43,8 +43,8 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
         legend={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0},
         xaxis_title=ABSCISSAE[by][0], yaxis_title=f"{member}: Δmag,<br>measured − isolated (mag)",
     )  # fmt: skip
-    fig.update_xaxes(linecolor=_INK, tickcolor=_INK)
-    fig.update_yaxes(linecolor=_INK, tickcolor=_INK)
+    fig.update_xaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
+    fig.update_yaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
     return fig
 
 

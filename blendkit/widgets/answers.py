@@ -14,8 +14,6 @@ from ..deblenders.network import Network
 from ..metrics.scores import floats
 from .view import LOG
 
-_CELL = 'style="padding: 0 1.2em 0 0; text-align: left; vertical-align: top"'
-
 
 class Asked:
     """A method that is asked about one blend after the other; one given by name is made when it is first asked."""
@@ -72,7 +70,7 @@ def compared(fluxes, zeropoint, true=np.nan, errors=np.nan):
             off, percent = round(-2.5 * np.log10(flux / light), 2) + 0.0, 100 * (flux / light - 1)
             verdict = "right within 2 %" if abs(percent) < 2 else f"{percent:+.0f} % light"
             verdict = f"{flux / light:.3g} × the light" if percent >= 1000 else verdict
-            text += f", Δmag = {off:+.2f} ({verdict})".replace("-", "−")
+            text += f", Δmag\xa0=\xa0{off:+.2f} ({verdict})".replace("-", "−")
         texts.append(text)
     return texts
 
@@ -90,8 +88,8 @@ def guessed(text, zeropoint, true):
 
 def as_html(heads, rows):
     """A table: a name, then a text for each galaxy in a row; `heads` stand above the galaxies."""
-    lines = [f'<th scope="col" {_CELL}>{html.escape(head)}</th>' for head in ("", *heads)]
+    lines = [f'<th scope="col">{html.escape(head)}</th>' for head in ("", *heads)]
     for name, texts in rows:
-        cells = "".join(f"<td {_CELL}>{html.escape(text)}</td>" for text in texts)
-        lines.append(f'</tr><tr><th scope="row" {_CELL}>{html.escape(name)}</th>{cells}')
-    return f"<table><tr>{''.join(lines)}</tr></table>"
+        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+        lines.append(f'</tr><tr><th scope="row">{html.escape(name)}</th>{cells}')
+    return f"<table class='bk-answers'><tr>{''.join(lines)}</tr></table>"

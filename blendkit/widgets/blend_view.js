@@ -217,7 +217,7 @@ function chart(canvas, { x: [x0, x1], y: [y0, y1], log = false }, [below, beside
 
 // Light along the line through both centres.
 function profile(canvas, [ny, nx], parts, { dx, dy }) {
-  resize(canvas, 2 * SCALE * nx, SCALE * ny);
+  resize(canvas, 600, 200);
   const distance = Math.hypot(dx, dy);
   const [ux, uy] = distance ? [dx / distance, dy / distance] : [1, 0];
   const [cx, cy] = [Math.floor(nx / 2), Math.floor(ny / 2)];
@@ -241,7 +241,7 @@ function profile(canvas, [ny, nx], parts, { dx, dy }) {
   }));
   const top = Math.max(1e-9, ...curves.flatMap(({ values }) => values).filter(Number.isFinite)) * 1.08;
   const ends = { x: [low, high], y: [-0.06 * top, top] };
-  const { context, line, X, Y } = chart(canvas, ends, ["pixels from the central galaxy", "light [e⁻/s per pixel]"]);
+  const { context, line, X, Y } = chart(canvas, ends, ["pixels from the central galaxy", "light [e⁻/s]"]);
   line(X(low), Y(0), X(high), Y(0));
   context.setLineDash([3, 4]);
   [0, distance].forEach((t, which) => {
@@ -280,9 +280,9 @@ const swatch = (text, colour) => `<span class="bk-swatch"><span style="color:${c
 const OWNERS = `${swatch("central", COLOURS[0])} ${swatch("companion", COLOURS[1])}`;
 const CAPTIONS = {
   blend: `blend <span class="bk-hint"></span>`,
-  central: "central galaxy alone",
+  central: "central alone",
   companion: "companion alone",
-  masks: `true masks: ${OWNERS} ${swatch("both", COLOURS[2])}`,
+  masks: `true masks ${swatch("both", COLOURS[2])}`,
   profile: `light through both centres: ${swatch("blend", WHITE)} ${OWNERS}`,
 };
 const TRUTH = ["central", "companion", "masks", "profile"]; // hidden while the reader guesses
@@ -294,12 +294,13 @@ function figure(name, caption) {
 
 function renderBlend({ model, el }) {
   const root = element("div", { class: "bk-view bk-blend" });
+  el.classList.add("bk-spread");
   const panels = Object.fromEntries(Object.entries(CAPTIONS).map(([name, text]) => [name, figure(name, text)]));
   const grid = element("div", { class: "bk-panels" }, ...Object.values(panels).map(({ node }) => node));
   const facts = element("div", { class: "bk-facts", "aria-live": "polite" });
   const code = element("code");
   const copy = element("button", { type: "button", class: "bk-button", onclick: copyCode }, "copy the line");
-  root.append(grid, facts, element("div", { class: "bk-code" }, copy, code));
+  root.append(grid, element("div", { class: "bk-told" }, facts, element("div", { class: "bk-code" }, copy, code)));
   el.append(root);
   const handle = panels.blend.canvas;
   const hint = panels.blend.node.querySelector(".bk-hint");
@@ -374,11 +375,10 @@ function renderBlend({ model, el }) {
     const distance = Math.hypot(set.dx, set.dy);
     const mags = model.get("mags");
     const larger = Math.max(...model.get("r_eff"));
-    const parts = [`shift (${set.dx}, ${set.dy}), distance ${distance.toFixed(1)} pixels = ${(distance / larger).toFixed(1)} × the larger radius`];
+    const parts = [`distance ${distance.toFixed(1)} pixels = ${(distance / larger).toFixed(1)} × the larger radius`];
     if (!hidden) {
-      const [alone, now] = [mags[1], mags[1] + set.dmag].map((mag) => mag.toFixed(2));
-      parts.push(`central ${mags[0].toFixed(2)} mag`);
-      parts.push(set.dmag ? `companion ${alone} mag, now ${now} mag` : `companion ${alone} mag`);
+      const [central, companion, now] = [...mags, mags[1] + set.dmag].map((mag) => mag.toFixed(2));
+      parts.push(`in the catalogue: central ${central} mag, companion ${companion} mag${set.dmag ? ` (now ${now} mag)` : ""}`);
     }
     const hints = ["drag it, or arrow keys"];
     if (found.ellipses) hints.push("ellipses: what SEP detects");
@@ -455,7 +455,7 @@ function renderBlend({ model, el }) {
     naming.observe(around, { childList: true, subtree: true });
     name();
   });
-  attached.observe(el);
+  attached.observe(handle);
   function name() {
     for (const node of el.closest(".bk-explorer")?.querySelectorAll(".noUi-handle:not([aria-label])") ?? []) {
       const label = node.closest(".widget-inline-hbox")?.querySelector(".widget-label");
@@ -503,10 +503,11 @@ function renderStamps({ model, el }) {
 
 function renderPicker({ model, el }) {
   const root = element("div", { class: "bk-view bk-picker", role: "listbox", "aria-label": model.get("label") });
+  el.classList.add("bk-strip");
   root.setAttribute("data-lm-suppress-shortcuts", "true");
   root.style.setProperty("--chosen", COLOURS[model.get("label") === "companion" ? 1 : 0]);
   el.append(root);
-  const [names, thumbs] = [model.get("names"), bytes(model.get("thumbs"))];
+  const [names, thumbs, rows] = [model.get("names"), bytes(model.get("thumbs")), model.get("rows")];
   const size = Math.sqrt(thumbs.length / names.length);
   const buttons = names.map((name, k) => {
     const canvas = element("canvas", { "aria-hidden": "true" });
@@ -524,11 +525,11 @@ function renderPicker({ model, el }) {
     buttons[next].focus();
   });
   function choose(k) {
-    model.set("index", k);
+    model.set("index", rows[k]);
     model.save_changes();
   }
   function mark() {
-    const [index, names] = [model.get("index"), model.get("names")];
+    const index = rows.indexOf(model.get("index"));
     buttons.forEach((button, k) => {
       button.setAttribute("aria-selected", String(k === index));
       button.tabIndex = k === index || (index < 0 && k === 0) ? 0 : -1;
@@ -539,10 +540,9 @@ function renderPicker({ model, el }) {
     root.scrollLeft = offsetLeft - root.offsetLeft - (root.clientWidth - offsetWidth) / 2;
   }
   model.on("change:index", mark);
-  model.on("change:names", mark);
   mark();
   new ResizeObserver(mark).observe(root); // the chosen one stays in sight
-  return () => (model.off("change:index", mark), model.off("change:names", mark));
+  return () => model.off("change:index", mark);
 }
 
 const CURVES = [
@@ -726,7 +726,7 @@ export function standalone(el, page) {
   const thumbs = decoded(page.thumbs);
   const names = galaxies.map(({ name }) => name);
   const pickers = ["central galaxy", "companion"].map(
-    (label, which) => new Model({ label, names, thumbs, index: start[which] }),
+    (label, which) => new Model({ label, names, thumbs, rows: [...names.keys()], index: start[which] }),
   );
   const message = element("div", { role: "alert", class: "bk-message" });
   let now = [];
@@ -744,7 +744,7 @@ export function standalone(el, page) {
     busy = false;
   }
   chosen(start);
-  const controls = element("div", { class: "bk-controls" });
+  const [controls, more] = [0, 1].map(() => element("div", { class: "bk-controls" }));
   for (const { name, label, min, max, step, tip, texts, plus } of page.sliders) {
     const output = element("output");
     const input = element("input", { type: "range", min, max, step, title: tip, "aria-label": label, "data-name": name });
@@ -758,7 +758,8 @@ export function standalone(el, page) {
     input.addEventListener("input", () => model.set(name, +input.value));
     model.on(`change:${name}`, () => ((input.value = model.get(name)), say()));
     say();
-    controls.append(element("label", {}, element("span", {}, label), input, output));
+    const place = ["dx", "dy", "dmag"].includes(name) ? controls : more;
+    place.append(element("label", {}, element("span", {}, label), input, output));
   }
   const put = (rows, settings) => {
     chosen(rows);
@@ -775,16 +776,18 @@ export function standalone(el, page) {
   };
   const button = (text, act) => element("button", { type: "button", class: "bk-button", onclick: act }, text);
   const strips = pickers.map((picker, which) => {
-    const strip = element("div", { class: "bk-strip" }, titles[which]);
+    const strip = element("div", {}, titles[which]);
     renderPicker({ model: picker, el: strip });
     picker.on("change:index", () => busy || chosen(pickers.map((one) => one.get("index"))));
     return strip;
   });
   const box = element("div", { class: "bk-standalone" });
-  box.append(element("p", { class: "bk-note" }, NOTE), ...strips, controls);
-  box.append(element("div", { class: "bk-buttons" }, button("surprise me", surprise), button("reset", reset)), message);
+  const folded = element("details", {}, element("summary", {}, "more sliders"), more);
+  const side = element("div", { class: "bk-side" }, controls, button("surprise me", surprise), button("reset", reset));
+  side.append(folded, message);
+  box.append(element("div", { class: "bk-note" }, NOTE), ...strips, side);
   el.append(box);
-  renderBlend({ model, el: box });
+  renderBlend({ model, el: box.appendChild(element("div")) });
 }
 
 export default { render };

@@ -1,5 +1,6 @@
 """A plot of errors in which a click on a point shows the blend that it stands for."""
 
+import contextlib
 import html
 import json
 from collections.abc import Mapping
@@ -42,26 +43,26 @@ class ErrorsBrowser(Board):
         require(np.shape(blends["id"])[1] == 2, "these are no blends of two galaxies, expected pairs (members=2).")
         self.sample, self.blends, self.predictions, self.row = sample, blends, dict(predictions), 0
         self.facts, self.figure = ipw.HTML(), go.FigureWidget(errors_plotly(blends, predictions))
+        with contextlib.suppress(AttributeError):  # where anywidget would keep every figure that there was
+            go.FigureWidget._esm.changed.disconnect()
         for trace in self.figure.data:
             trace.on_click(shown_errors("a click on a point", self.message)(self._clicked))
         self.figure.add_scatter(x=[], y=[], mode="markers", name="the blend shown", hoverinfo="skip", marker=_RING)
 
-        def choice(text, options, act):
-            control = ipw.Dropdown(options=options, description=text, style={"description_width": "8em"})
-            return self.on(control, act, f"choosing '{text}'")
-
-        self.by = choice("horizontal axis", _AXES, self._replot)
-        self.member = choice("error of the", MEMBERS[::-1], self._replot)
-        self.method = choice("method", list(self.predictions), lambda: self.show(self.row))
+        self.by = self.on(ipw.Dropdown(options=_AXES, description="horizontal axis"), self._replot)
+        self.member = self.on(ipw.Dropdown(options=MEMBERS[::-1], description="error of the"), self._replot)
+        methods = ipw.Dropdown(options=list(self.predictions), description="method")
+        self.method = self.on(methods, lambda: self.show(self.row))
         self.buttons = {}
         for name, (step, icon, far) in _STEPS.items():
             tip = f"The blend on which this method is next {far}"
             button = ipw.Button(description=name, icon=f"arrow-{icon}", tooltip=tip)
             self.buttons[name] = self.on(button, partial(self._step, step), f"'{name}' in the errors")
-        self.view = StampsView(sigma=sky_noise(sample), layout={"flex": "1 1 260px", "max_width": "100%"})
+        self.view = StampsView(sigma=sky_noise(sample), layout={"flex": "1 1 260px", "max_width": "500px"})
         plot = ipw.Box([self.figure], layout={"max_width": "100%", "overflow": "auto"})
         lists = row(self.by, self.member), row(self.method, *self.buttons.values())
         super().__init__([*lists, self.message, self.facts, row(plot, self.view)])
+        self.add_class("bk-errors")
         self.show(self._order()[0])
 
     def show(self, row: int, method: str | None = None) -> None:

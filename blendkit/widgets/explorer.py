@@ -23,7 +23,7 @@ from ..deblenders.sep import LABELS
 from ..figures.style import MEMBERS, sky_noise
 from . import view
 from .answers import Asked, Detector, as_html, compared, guessed
-from .view import Panel, name_of, row, say, shown_errors, status
+from .view import Panel, row, say, shown_errors, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
 SHOWN, OFFERED = 24, 20  # thumbnails in a strip; galaxies in a page
@@ -34,11 +34,12 @@ _SHIFTED = "How far the companion lies {} the central galaxy"
 _FAINTER = "Positive = fainter: the companion's pixels, noise included, times 10 ** (-0.4 offset)"
 _NOISE = "Noise added to the blend, in units of the noise of this sample's sky"
 _TURNED = "How the {} galaxy is mirrored, and then turned about its centre"
+_MORE = "Extra sky noise, mirrored and turned galaxies, another stretch of the picture"
 _STRETCHED = "0 shows the faint outskirts, 2 only the bright centres"
 _ITSELF = "A galaxy cannot be blended with itself: choose two different ones."
 _WHICH_FLUX = (
-    "These magnitudes are of Kron fluxes: the true one is that of the cleaned galaxy alone, SEP's is measured in the "
-    "blend, neighbour masked. The lists above show the catalogue's magnitudes."
+    "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The catalogue's "
+    "magnitude counts all of its light."
 )
 _HIDDEN = (
     "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down "
@@ -47,7 +48,7 @@ _HIDDEN = (
 _SEES = (
     "nothing.",
     "one object: for it, the two galaxies are one (or one of them is too faint).",
-    "two objects. The one nearest the centre counts as the central galaxy.",
+    "two objects (central: the one nearest the centre).",
     "{} objects, more than there are. It takes the one nearest the centre and the brightest other one.",
 )
 
@@ -79,13 +80,11 @@ class BlendExplorer(view.Board):
         self.view = view.BlendView(shape=list(shape), sigma=sky_noise(sample), called=called)
         self.verdict, self.answer = ipw.HTML(), ipw.HTML()
         self._make_controls(*shape, _start_pair(sample, central, companion), ticked)
-        strip = {"flex": "1 1 300px", "min_width": "0", "overflow": "hidden"}
-        pickers = [row(c, ipw.Box([p], layout=strip)) for c, p in zip(self.galaxies, self.pickers, strict=True)]
-        left = ipw.VBox([self.dx, self.dy, self.dmag, self.extra_noise])
-        right = ipw.VBox([self.turn_central, self.turn_companion, self.stretch])
-        controls = row(left, right), row(self.surprise, self.reset), row(self.hide, *self.guesses)
-        answers = self.message, self.verdict, self.view, row(*self.asked.values()), self.answer
-        super().__init__([*pickers, *controls, *answers], layout={"max_width": "1160px"})
+        galaxies = [ipw.HBox(both) for both in zip(self.galaxies, self.pickers, strict=True)]
+        (*first, turn_central, turn_companion, noise, stretch), more = self.sliders.values(), self.more
+        folded = ipw.VBox([turn_central, turn_companion, noise, stretch])  # away, by the style sheet
+        rows = row(self.surprise, self.reset, more), folded, row(self.hide, *self.asked.values()), row(*self.guesses)
+        super().__init__([self.message, *galaxies, self.view, ipw.VBox([*first, *rows, self.verdict, self.answer])])
         self.add_class("bk-explorer")
         self._show(wait=False)
 
@@ -98,11 +97,8 @@ class BlendExplorer(view.Board):
     def _make_controls(self, ny, nx, pair, ticked):
         """Sliders and view follow one another in the browser; Python follows the sliders."""
 
-        def look(label, width):
-            return {"style": {"description_width": label}, "layout": {"width": width, "max_width": "100%"}}
-
         def slider(kind, text, tip, **about):
-            return kind(description=text, tooltip=tip, **look("9.6em", "32em"), **about)
+            return kind(description=text, tooltip=tip, **about)
 
         x, y, tenths = nx // 2 - 1, ny // 2 - 1, {"step": 0.1, "readout_format": ".1f"}
         turns = [(("mirrored " if k >= 4 else "") + f"{90 * (k % 4)}°", k) for k in range(8)]
@@ -117,54 +113,33 @@ class BlendExplorer(view.Board):
             "stretch": slider(FloatSlider, "stretch", _STRETCHED, max=2, **tenths),
         }
         vars(self).update(self.sliders)
-        box = {"indent": False, "layout": {"width": "auto", "margin": "2px 16px 2px 2px"}}
-        self.hide = self.on(ipw.Checkbox(False, description="hide the truth", **box), self._hide)
+        self.hide = self.on(ipw.Checkbox(False, description="hide the truth", indent=False), self._show)
         for name, control in (self.sliders | {"hide": self.hide}).items():
             trait = "index" if hasattr(control, "index") else "value"
             setattr(self.view, name, getattr(control, trait))
-            ipw.jslink((control, trait), (self.view, name))
+            self.links = [*self.links, ipw.jslink((control, trait), (self.view, name))]
         self.view.turns, self.view.limits = [value for _, value in turns], [x, y]
-        rows = view.spread(self.sample, pair, SHOWN)
-        self._offered = self.sample.catalog["id"][rows].tolist()
+        rows, named = view.spread(self.sample, pair, SHOWN).tolist(), view.named(self.sample)
         thumbs = view.thumbnails(self.sample.images[rows], self.view.sigma)
+        strip = {"thumbs": thumbs, "rows": rows, "names": [named[i][0] for i in rows]}
         self.galaxies, self.pickers = [], []
         for galaxy, (text, where) in zip(pair, _GALAXIES.items(), strict=True):
-            about = {"options": self._names(), "value": galaxy, "tooltip": f"The galaxy {where}"}
-            control = ipw.Dropdown(description=text, **about, **look("9.6em", "26.5em"))
-            picker = view.Picker(label=text, thumbs=thumbs, layout={"width": "100%", "min_width": "0"})
+            control = ipw.Dropdown(options=named, value=galaxy, description=text, tooltip=f"The galaxy {where}")
             self.galaxies.append(control)
-            self.pickers.append(self.on(picker, partial(self._pick, picker, control), f"'{text}'", "index"))
+            self.pickers.append(view.Picker(label=text, **strip))
+            self.links = [*self.links, ipw.jslink((control, "index"), (self.pickers[-1], "index"))]
         self.central, self.companion = self.galaxies
         self._all = [*self.galaxies, *list(self.sliders.values())[:-1]]  # what makes the blend
         self._start = [control.value for control in self._all]
         surprise, reset = "Two galaxies and a shift at random", "Back to where the explorer began"
         self.surprise = self.on(ipw.Button(description="surprise me", tooltip=surprise), self._surprise)
         self.reset = self.on(ipw.Button(description="reset", tooltip=reset), self._reset)
-        self.asked = {name: ipw.Checkbox(ticked, description=f"ask {name}", **box) for name in self.methods}
-        text = {"placeholder": "magnitude", "continuous_update": False, **look("auto", "20em")}
+        self.more = ipw.ToggleButton(description="more sliders", tooltip=_MORE, icon="sliders")
+        self.asked = {name: ipw.Checkbox(ticked, description=f"ask {name}", indent=False) for name in self.methods}
+        text = {"placeholder": "magnitude", "continuous_update": False}
         self.guesses = [ipw.Text(description=f"your guess, {name}", **text) for name in MEMBERS]
         for control in (*self._all, *self.asked.values(), *self.guesses):
             self.on(control, self._show)
-
-    def _names(self):
-        return [(name_of(galaxy, self.hide.value), int(galaxy["id"])) for galaxy in self.sample.catalog]
-
-    def _mark_pickers(self):
-        names = {i: name for name, i in self.central.options}
-        for picker, control in zip(self.pickers, self.galaxies, strict=True):
-            picker.names = [names[i] for i in self._offered]
-            picker.index = self._offered.index(control.value) if control.value in self._offered else -1
-
-    def _pick(self, picker, control):
-        if picker.index >= 0:
-            control.value = self._offered[picker.index]
-
-    def _hide(self):
-        with self.quietly():
-            for control in self.galaxies:  # names without magnitudes while the truth is hidden
-                control.options, control.value = self._names(), control.value
-        self._mark_pickers()
-        self._show()
 
     def _surprise(self):
         with warnings.catch_warnings(action="ignore"):  # galaxies without a partner of like magnitude
@@ -192,7 +167,6 @@ class BlendExplorer(view.Board):
         if self._notice:
             with self.quietly():
                 self.central.value, self.companion.value = map(int, self.view.pair)
-            self._mark_pickers()
             return say(self.message, self._notice)
         if list(map(str, pair)) != self.view.pair:
             self._send_pair(pair)
@@ -218,7 +192,6 @@ class BlendExplorer(view.Board):
         with self.quietly():
             for text in self.guesses:  # they were about others
                 text.value = ""
-        self._mark_pickers()
 
     async def _ask(self, answers, image):
         await asyncio.sleep(_WAIT)
@@ -264,15 +237,15 @@ class BlendExplorer(view.Board):
             values = [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)]
             rows.append(("you", values))
         self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
-        self.answer.value = f'<div style="line-height: 1.5">{as_html(MEMBERS, rows)}{_WHICH_FLUX}</div>'
+        self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{_WHICH_FLUX}</div>"
 
     def page(self) -> dict:
         """What the explorer of a page needs, ready for JSON: the galaxies now shown and others, spread in magnitude."""
         some = self.sample[view.spread(self.sample, list(map(int, self.view.pair)), OFFERED)]
         whites, sliders = np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), []
         galaxies = [
-            {"id": str(g["id"]), "name": name_of(g), "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
-            for g, white in zip(some.catalog, whites, strict=True)
+            {"id": str(g["id"]), "name": name, "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
+            for g, white, (name, _) in zip(some.catalog, whites, view.named(some), strict=True)
         ]
         for name, slider in self.sliders.items():
             texts = [text for text, _ in getattr(slider, "options", ())] or None

@@ -18,9 +18,8 @@ from ..data.remote import replacing
 from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..figures.style import sky_noise
-from .view import HERE, Board, Panel, StampsView, row, shown_errors, swatch
+from .view import HERE, Board, Panel, StampsView, row, say, shown_errors, status, swatch
 
-_DONE = {"accept": "accepted", "reject": "rejected"}
 _KEYS = {"a": "accept", "r": "reject", "ArrowLeft": "back", "ArrowRight": "next"}
 _BUTTONS = {
     "back": ("", "arrow-left", "The stamp before, decision unchanged (left arrow)"),
@@ -28,19 +27,21 @@ _BUTTONS = {
     "reject": ("danger", "times", "Drop this stamp (r)"),
     "next": ("", "arrow-right", "The next stamp, decision unchanged (right arrow)"),
 }
+_SHOW = "Which stamps to walk through, as they stand now: a decision overrules the checks"
 _OBSERVED = f"as observed: {swatch('this galaxy', 'central')} {swatch('neighbours', 'companion')}"
 _HELP = "Keys (click the picture first): a accept, r reject, ← back, → next. To start over, delete"
 
 
 class _Keys(anywidget.AnyWidget):
-    _esm = HERE / "keys.js"
+    _esm = (HERE / "keys.js").read_text("utf-8")
     pressable, hint = traitlets.List(list(_KEYS)).tag(sync=True), traitlets.Unicode().tag(sync=True)
 
 
 class StampInspector(Board):
     """Walk through stamps and accept or reject each, by button or key; every decision is saved at once.
 
-    Opened again with the same file it goes on at the first stamp without a decision; `decisions` are the file's.
+    With a `report` it starts with the stamps that are kept. Opened again with the same file it goes on at the first one
+    without a decision; `decisions` are the file's, `current` is the id of the stamp shown.
 
     Parameters
     ----------
@@ -57,41 +58,66 @@ class StampInspector(Board):
         self.sample, self.path = sample, Path(path)
         self.ids = [int(i) for i in (sample.catalog["id"] if ids is None else ids)]
         require(self.ids, "ids names no stamp, expected at least one catalogue id: leave it out to see all.")
-        self._rows = sample.index(self.ids).tolist()
-        self._flags = {} if report is None else {int(r["id"]): str(r["flags"]) for r in report}
+        self._rows = dict(zip(self.ids, sample.index(self.ids).tolist(), strict=True))
+        rows = () if report is None else report
+        self._checked = {int(r["id"]): "accept" if r["kept"] else "reject" for r in rows}
+        self._flags = {int(r["id"]): str(r["flags"]) for r in rows}
         self.decisions = read_decisions(self.path) if self.path.exists() else {}
-        undecided = (k for k, i in enumerate(self.ids) if i not in self.decisions)
-        self.position = next(undecided, len(self.ids) - 1)
         self.progress, self.facts = ipw.HTML(), ipw.HTML()
-        self.view = StampsView(sigma=sky_noise(sample), layout={"max_width": "660px"})
+        self.view = StampsView(sigma=sky_noise(sample))
         self.keys_widget, self.buttons = _Keys(hint=f"{_HELP} {self.path.name} and run this cell again."), {}
         press = shown_errors("a key in the inspector", self.message)(self._act)
         self.keys_widget.on_msg(lambda _widget, content, _buffers: press(_KEYS[content["key"]]))
         for name, (style, icon, tip) in _BUTTONS.items():
             button = ipw.Button(description=name, button_style=style, icon=icon, tooltip=tip)
             self.buttons[name] = self.on(button, partial(self._act, name), f"'{name}' in the inspector")
-        parts = self.progress, self.view, self.facts, row(*self.buttons.values()), self.keys_widget, self.message
-        super().__init__(parts, layout={"max_width": "860px"})
+        options, start = list(self._groups()), "kept" if self._checked else "all"
+        self.shown = self.on(ipw.Dropdown(options=options, value=start, description="show", tooltip=_SHOW), self._walk)
+        jump = ipw.Text(description="go to", placeholder="id, or number in the list", continuous_update=False)
+        self.jump, buttons = self.on(jump, self._jump), row(*self.buttons.values())
+        above = row(self.shown, self.jump), self.message, self.progress
+        super().__init__([*above, self.view, self.facts, buttons, self.keys_widget])
         self.add_class("bk-keys-box")
+        self._walk()
+
+    def _groups(self):
+        """Ids by what becomes of the stamps as it stands."""
+        fate, words = self._checked | self.decisions, {"kept": "accept", "dropped": "reject"}
+        groups = {name: [i for i in self.ids if fate.get(i, "accept") == word] for name, word in words.items()}
+        return groups | {"decided by eye": [i for i in self.ids if i in self.decisions], "all": self.ids}
+
+    def _walk(self):
+        """Go through the stamps chosen, from the first without a decision; what is decided now stays in the list."""
+        self.chosen, name = self._groups()[self.shown.value], self.shown.value
+        if not self.chosen:
+            self.shown.value = "all"
+            return say(self.message, f"No stamp is {name} so far: here are all.")
+        self.position = next((k for k, i in enumerate(self.chosen) if i not in self.decisions), 0)
         self._show()
 
-    @property
-    def current(self) -> int:
-        """Id of the stamp shown."""
-        return self.ids[self.position]
+    def _jump(self):
+        numbers = {str(k): i for k, i in enumerate(self.chosen, 1)}
+        galaxy = (numbers | {str(i): i for i in self.ids}).get(text := self.jump.value.strip())
+        if galaxy is None:
+            return say(self.message, text and f"{text} is no id here, and no number from 1 to {len(numbers)}.")
+        if galaxy not in self.chosen:
+            self.shown.value = "all"
+        self.position, self.jump.value = self.chosen.index(galaxy), ""
+        self._show()
 
     def _act(self, name):
-        if name in _DONE:
+        if name in ("accept", "reject"):
             self.decisions = self.decisions | {self.current: name}
             lines = ["id,decision", *(f"{i},{decision}" for i, decision in sorted(self.decisions.items()))]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as draft:
                 draft.write_text("\n".join([*lines, ""]))
-        self.position = min(max(self.position + (-1 if name == "back" else 1), 0), len(self.ids) - 1)
+        self.position = min(max(self.position + (-1 if name == "back" else 1), 0), len(self.chosen) - 1)
         self._show()
 
     def _show(self):
-        place = self._rows[self.position]
+        self.current = self.chosen[self.position]
+        place, decided = self._rows[self.current], self.decisions.get(self.current)
         image, segmap, galaxy = self.sample.images[place], self.sample.segmaps[place], self.sample.catalog[place]
         cleaned, own = image, segmap[self.sample.centre]
         if empty_pixels(segmap).any():  # as `clean` leaves it with its default seed
@@ -101,11 +127,10 @@ class StampInspector(Board):
         outlines, white = [(segmap == label, int(label != own)) for label in labels], float(np.percentile(image, 99.9))
         before = Panel(_OBSERVED, image, white, outlines=outlines)
         self.view.show({"before": before, "after": Panel("neighbours replaced by sky", cleaned, white)})
-        decided = sum(i in self.decisions for i in self.ids)
-        ready = f". All are decided: {html.escape(str(self.path))} is ready for bk.clean(sample, decisions=...)."
-        text = f"<b>{self.position + 1} of {len(self.ids)}</b>, {decided} decided"
-        self.progress.value = f'<div role="status">{text}{ready if decided == len(self.ids) else ""}</div>'
+        kept, dropped, by_eye, n = map(len, self._groups().values())
+        text = f"<b>{self.position + 1} of {len(self.chosen)}</b>, {by_eye} decided by eye · of all {n} stamps"
+        self.progress.value = status(f"{text} <b>{kept} are kept</b>, {dropped} dropped.")
         size = f"{galaxy['mag']:.2f} mag · r_eff {galaxy['r_eff']:.1f} pixels"
         checks = f" · checks: {self._flags.get(self.current) or 'nothing found'}" if self._flags else ""
         facts = html.escape(f"id {self.current} · {galaxy['morphology']} · {size}{checks}")
-        self.facts.value = f"{facts} · <b>{_DONE.get(self.decisions.get(self.current), 'not decided yet')}</b>"
+        self.facts.value = f"{facts} · <b>{f'{decided}ed' if decided else 'not decided yet'}</b>"

@@ -1,5 +1,7 @@
 // Sends the keys of the Python side's list to it, from anywhere inside the box (class "bk-keys-box") that holds
 // this widget; a click into the box gives it the focus. Everywhere else keys keep their meaning.
+const CONTROLS = "button, input, select, label";
+
 function render({ model, el }) {
   const text = document.createElement("div");
   text.tabIndex = 0;
@@ -16,12 +18,13 @@ function render({ model, el }) {
   };
   // otherwise the click selects the notebook's cell, and "r" turns that into a raw one
   const press = (event) => {
-    if (!box().contains(event.target) || event.target.closest("button")) return;
+    if (!box().contains(event.target) || event.target.closest(CONTROLS)) return;
     event.preventDefault();
     text.focus({ preventScroll: true });
   };
   const listen = (event) => {
     if (!box().contains(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.closest("select")) return; // letters choose from the list there
     if (!model.get("pressable").includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();

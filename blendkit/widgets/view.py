@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anywidget
+import IPython
 import ipywidgets as ipw
 import matplotlib
 import numpy as np
 from IPython.core.pylabtools import print_figure
+from ipywidgets.widgets.widget import _instances
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
@@ -55,10 +57,46 @@ def row(*widgets):
     return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
 
 
-class Board(ipw.VBox):
+def place():
+    """The cell that runs, and which run of it; None where the notebook does not tell."""
+    parent = IPython.get_ipython().kernel.get_parent()
+    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
+
+
+def free(_result):
+    """Close what earlier runs of the cell that has run have shown: the notebook took their output away."""
+    cell, run = place()
+    for widget in list(_instances.values()):
+        if cell and getattr(widget, "cell", None) == cell and widget.run != run:
+            widget.close()
+
+
+class Freed(ipw.DOMWidget):
+    """A widget that takes its parts with it when it closes, as it does when the cell that shows it runs again."""
+
+    cell = run = None  # that showed it last
+
+    def close(self):
+        """Close it, and the widgets that it is made of."""
+        parts = [self]
+        for part in parts:  # which become more
+            if isinstance(part, list | tuple):
+                parts.extend(part)
+            elif isinstance(part, ipw.Widget) and part.comm is not None:
+                parts.extend(part._trait_values.values())
+                ipw.Widget.close(part)
+
+    def _repr_mimebundle_(self, **kwargs):
+        if hasattr(shell := IPython.get_ipython(), "kernel"):
+            self.cell, self.run = place()
+            shell.events.register("post_run_cell", free)
+        return super()._repr_mimebundle_(**kwargs)
+
+
+class Board(Freed, ipw.VBox):
     """Controls round a `view`, a line for their callbacks' errors, and a picture for notebooks without a kernel."""
 
-    message = Instance(ipw.HTML, ())
+    message, links = Instance(ipw.HTML, ()), List()
     paused = False
 
     def on(self, control, act, what="", trait="value"):
@@ -94,10 +132,10 @@ class Board(ipw.VBox):
         return super()._repr_mimebundle_(**kwargs) | {"image/png": picture, CAPTIONS: captions}
 
 
-class View(anywidget.AnyWidget):
+class View(Freed, anywidget.AnyWidget):
     """Something that `blend_view.js` draws, chosen by its `kind`."""
 
-    _esm, _css = JS, CSS
+    _esm, _css = JS.read_text("utf-8"), CSS.read_text("utf-8")  # paths would keep every view that there was
 
 
 class BlendView(View):
@@ -118,11 +156,11 @@ class BlendView(View):
 
 
 class Picker(View):
-    """A strip of thumbnails to choose from; `index` is -1 where the choice is none of them."""
+    """A strip of thumbnails of some `rows` of a list to choose from; `index` is the row chosen, shown here or not."""
 
     kind, label = Unicode("picker").tag(sync=True), Unicode().tag(sync=True)
-    names, thumbs = List(Unicode()).tag(sync=True), Bytes().tag(sync=True)
-    index = Int(-1).tag(sync=True)
+    names, thumbs, rows = List(Unicode()).tag(sync=True), Bytes().tag(sync=True), List(Int()).tag(sync=True)
+    index = Int().tag(sync=True)
 
 
 @dataclass(frozen=True)
@@ -181,9 +219,9 @@ def swatch(text, member):
 LEGEND = " ".join(swatch(text, member) for text, member in zip(("central", "companion", "both"), COLOURS, strict=False))
 
 
-def name_of(row, hidden=False):
-    """What a galaxy is called in lists: id, type and, unless that is hidden, magnitude."""
-    return f"id {row['id']} · {row['morphology']}" + ("" if hidden else f" · {row['mag']:.1f} mag")
+def named(sample):
+    """What each galaxy is called in lists, and its id."""
+    return [(f"id {row['id']} · {row['morphology']}", int(row["id"])) for row in sample.catalog]
 
 
 def thumbnails(images, noise):

@@ -80,6 +80,7 @@ def test_ellipses_and_outlines_are_drawn_where_they_are(live):
 
 def test_every_slider_moves_what_it_says(explorer):
     """In JupyterLab the handles of ipywidgets, with names for screen readers, in a page native ones."""
+    explorer.page.get_by_text("more sliders", exact=True).click()
     for name in ("shift x [pixels]", "shift y [pixels]", "magnitude offset", "extra sky noise", "turn central",
                  "turn companion", "stretch"):  # fmt: skip
         settings, painted = explorer.settings, explorer.painted("blend")
@@ -87,12 +88,14 @@ def test_every_slider_moves_what_it_says(explorer):
         explorer.page.wait_for_timeout(50)
         assert (explorer.settings != settings) == (name != "stretch")
         assert (explorer.painted("blend") != painted).any()
+    explorer.page.get_by_text("more sliders", exact=True).click()
 
 
 def test_dragging_moves_by_pixels_and_stays_on_the_stamp(explorer):
     dx, dy = explorer.shift
     explorer.drag(10, -7)
     explorer.drag(20, 0, button="right")
+    explorer.page.keyboard.press("Escape")  # the menu, which may lie over the picture
     assert explorer.shift == (dx + 10, dy - 7)
     explorer.drag(1000, 0)
     explorer.canvas.focus()

@@ -1,6 +1,7 @@
 """The other widgets in JupyterLab."""
 
 import numpy as np
+import pytest
 
 from .lab import picture, still
 
@@ -10,8 +11,24 @@ POINTS = """
     const { x, y } = plot._fullData[0];
     const place = (axis, value) => axis._offset + axis.l2p(value);
     return Array.from(x, (value, i) => [place(xaxis, value), place(yaxis, y[i])]);
-}
-"""
+}"""
+CUT = """
+(top) => [top, ...top.querySelectorAll(":not(.bk-picker, .bk-picker *, svg *)")].filter((e) =>
+    e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible").map((e) => e.outerHTML)"""
+
+
+@pytest.mark.parametrize("inside", [".bk-explorer", ".bk-keys-box", ".js-plotly-plot"])
+def test_a_widget_fits_one_screen(notebook, inside):
+    """Of 800 pixels JupyterLab leaves 680 to the notebook. Beside a list of files nothing is cut off or scrolls."""
+    tab = notebook[0].page
+    tab.set_viewport_size({"width": 1280, "height": 800})
+    output = tab.locator(".jp-OutputArea-output", has=tab.locator(inside))
+    assert still(output)["height"] <= 680
+    assert output.evaluate(CUT) == []
+    for axis in output.locator(".xtitle, .ytitle").all():
+        title, plot = axis.bounding_box(), output.locator(".js-plotly-plot").bounding_box()
+        assert plot["y"] <= title["y"] < title["y"] + title["height"] <= plot["y"] + plot["height"]
+    tab.set_viewport_size({"width": 1280, "height": 1400})
 
 
 def test_a_click_on_a_point_shows_its_blend(notebook):
@@ -58,6 +75,8 @@ def test_stamps_are_judged_by_keys(notebook):
     canvas = box.locator("canvas").first
     still(canvas)
     before = picture(canvas)
+    canvas.click()
+    box.locator("select").press("r")  # decides nothing
     canvas.click()
     for key, said in (("r", "2 of 24, 1 decided"), ("ArrowRight", "3 of 24"), ("a", "4 of 24, 2 decided")):
         tab.keyboard.press(key)

@@ -79,12 +79,6 @@ def test_lists_change_what_is_plotted(browser, twenty):
     assert "masks of exact" in browser.view.shown["masks"].caption
 
 
-def test_driving_finds_nothing_and_changes_nothing(browser, drive):
-    browser.show(7)
-    drive()
-    assert browser.row == 7
-
-
 @pytest.mark.parametrize(
     "act",
     [lambda b: click(b, 1, 3), lambda b: b.buttons["worse"].click(), lambda b: setattr(b.by, "value", "distance")],
@@ -98,7 +92,10 @@ def test_a_broken_callback_is_said_and_recorded(browser, errors, monkeypatch, ac
     assert errors.pop()["type"] == "KeyError"
 
 
-def test_without_a_kernel_there_are_plot_and_picture(browser):
+def test_driving_changes_nothing_and_without_a_kernel_there_are_plot_and_picture(browser, drive):
+    browser.show(7)
+    drive()
+    assert browser.row == 7
     bundle = browser._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 3

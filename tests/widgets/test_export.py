@@ -3,7 +3,6 @@
 import re
 
 import nbformat
-import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import blendkit as bk
@@ -55,10 +54,3 @@ def test_a_page_holds_twenty_galaxies_and_starts_with_what_is_shown(galaxies, tm
     assert len(few.page()["galaxies"]) == 3
     asks_nobody(bk.export_html(few, tmp_path / "a" / "few.html").read_text())
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["few.html"]
-
-
-def test_what_is_no_notebook_is_refused(tmp_path):
-    (tmp_path / "n.ipynb").write_text("no notebook")
-    with pytest.raises(ValueError, match="JSON"):
-        bk.export_html(tmp_path / "n.ipynb", tmp_path / "n.html")
-    assert not (tmp_path / "n.html").exists()
