@@ -55,8 +55,8 @@ def loss_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], same_sca
     """Losses of training runs (what ``bk.training.history(folder)`` gives, by label), a panel each."""
     require(histories, 'there is no run to draw, expected at least one: give {"label": bk.training.history(folder)}.')
     lines = -(-len(histories) // 2)
-    said = "What is lowered in training has to fall on galaxies that the network never learned from"
-    with canvas(WIDTH, 3.6 * lines + 1.2, said) as fig:
+    said = "Only the loss on other galaxies tells whether a network learns"
+    with canvas(WIDTH, 2.7 * lines + 1.2, said) as fig:
         axes = fig.subplots(lines, 2, squeeze=False, sharex=same_scale, sharey=same_scale).ravel()
         for ax, (name, history) in zip(axes, histories.items(), strict=False):
             _draw_epochs(ax, history, "best epoch: kept")
@@ -97,7 +97,7 @@ def symmetry(sample: Sample, blends: Table) -> Figure:
         true = f"{np.nansum(flux[1:]):.3g} e⁻/s"
         rows.append([*row, Stamp(companion, (), centre, below=true, colour=COLOURS["companion"])])
     return stamp_grid(
-        sample, rows, "What does not look the same after a half turn belongs to the other galaxy",
+        sample, rows, "What a half turn changes belongs to the other galaxy",
         heads=("blend", "turned by 180°", "fainter of the two", "left over", "companion alone"),
         window=window_around(masks.any(axis=(0, 3))),
         caption=f"+: the centre. Below “left over”: the light in its pixels above {limit:.3f} e⁻/s, 5 times the noise "
@@ -146,7 +146,7 @@ def activations(network: "keras.Model", sample: Sample, blend: Table, names=("co
         silent = np.count_nonzero(maps.max(axis=(0, 1)) == 0)
         labels.append(f"{name}\n{maps.shape[0]} × {maps.shape[1]} px\n{silent} of {maps.shape[2]} silent")
     return stamp_grid(
-        sample, rows, "Each map is one question that the network asks of every place in the picture",
+        sample, rows, "Each map is one question asked of every place in the picture",
         heads=("what goes in",), labels=labels, window=window_around(mask.any(axis=-1), margin=20),
         caption="Dark: the answer is large (shades are square roots, each map on its own scale). Silent: all zero.",
     )  # fmt: skip
@@ -164,7 +164,7 @@ def masks_seen(sample: Sample, blends: Table, networks: "Mapping[str, keras.Mode
             row.append(Stamp(_mixed(answer), below=f"IoU {said}"))
     colours = {"central": (1, 0), "companion": (0, 1), "both": (1, 1), "undecided": (0.5, 0.5)}
     return stamp_grid(
-        sample, rows, "Which pixels belong to whom? The stronger the colour, the surer the network",
+        sample, rows, "Whose pixel? The stronger the colour, the surer the network",
         heads=("blend", "true masks", *(textwrap.fill(name, 20) for name in networks)),
         window=window_around(masks.any(axis=(0, 3))),
         legend=[Patch(color=_mixed(colour), label=name) for name, colour in colours.items()],
@@ -184,13 +184,13 @@ def shares_seen(sample: Sample, blends: Table, network: "keras.Model") -> Figure
         for k, member in enumerate(MEMBERS):
             for picture, flux in ((answer["images"], answer["fluxes"]), (parts, fluxes)):
                 row.append(Stamp(picture[i, ..., k], below=f"{flux[i, k]:.3g} e⁻/s", colour=COLOURS[member]))
-    colours = {"all the central's": (1, 0), "all the companion's": (0, 1), "half each": (0.5, 0.5)}
+    colours = {"the central's": (1, 0), "the companion's": (0, 1), "half each": (0.5, 0.5)}
     handles = [Patch(color=_mixed(colour, exclusive=True), label=name) for name, colour in colours.items()]
     return stamp_grid(
-        sample, rows, "Whose light is it? Share of the pixel times light of the pixel gives each galaxy back",
+        sample, rows, "Whose light is it? Share times light gives each galaxy back",
         heads=("blend", "shares", *(f"{member}:\n{who}" for member in MEMBERS for who in ("network", "truth"))),
         window=window_around(masks.any(axis=(0, 3))),
-        legend=[*handles, Patch(facecolor="white", edgecolor="0.5", label="sky, or no light to share")],
+        legend=[*handles, Patch(facecolor="white", edgecolor="0.5", label="no light")],
     )  # fmt: skip
 
 
@@ -317,7 +317,7 @@ def _draw_blocks(ax, blocks, skips):
         edges = x - widths.sum() / 2 + np.cumsum([0, *widths])
         ax.bar(edges[:-1], tall, widths, -tall / 2, align="edge", color=[_KINDS[kind] for kind in kinds], ec="black")
         shape = max(shapes, key=lambda shape: (shapes.count(shape), np.prod(shape)))
-        label = " × ".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
+        label = "×".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
         if parameters := sum(layer.count_params() for layer in block.layers):
             label += f"\n$\\mathbf{{{parameters:,}}}$".replace(",", "{,}")
         ax.text(x, -tall / 2 - 0.06, label, ha="center", va="top")
