@@ -243,8 +243,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     bins, colours = np.arange(-_REACH, _REACH, 2), (COLOURS["companion"], COLOURS["central"])
     said = "Dashed: the edge of the companion's stamp; beyond it lies what was filled. "
     said += f"σ: {sigmas['n_blends']} blends, pixels more than {FAR} px from both galaxies' segments."
-    title = "Zero fill leaves a step where the companion's stamp ends"
-    with canvas(WIDTH, 4.9, title, caption=said) as fig:
+    with canvas(WIDTH, 4.9, "Zero fill leaves a step where the companion's stamp ends", caption=said) as fig:
         *stamps, ax = _noise_panels(fig, sample, images, _FILLS.values(), 4 * np.sqrt(2))
         for stamp, fill, marker, colour in zip(stamps, _FILLS, "os", colours, strict=True):
             draw_outline(stamp, covered, colour, "dashed")
@@ -290,10 +289,9 @@ def dmag_noise(sample: Sample) -> Figure:
     titles = "2 mag brighter (dmag −2)", "2 mag fainter (dmag +2)"
     with canvas(WIDTH, 4.7, "Changing the companion's magnitude scales its noise as well") as fig:
         *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], titles, 8)
-        label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
-        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
+        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), c="0.4", label="σ √(1 + 10$^{-0.8\\,dmag}$)")
         ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
-        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: {alone:.4f}")
+        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: σ = {alone:.4f}")
         ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)",
                title="σ away from the galaxies", ylim=(0, 1.5 * max(sigmas.values())))  # fmt: skip
         ax.legend(loc="upper right")
