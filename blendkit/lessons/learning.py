@@ -21,7 +21,7 @@ from ..networks.training import Plan, history, plan_of, train
 from ..networks.weights import card_of, load, shipped
 
 LESSON_EPOCHS = {"quick": 24, "tutorial": 100, "paper": 200}
-LEAK_EPOCHS = {"quick": 24, "tutorial": 40, "paper": 80}
+LEAK_EPOCHS = {"quick": 30, "tutorial": 40, "paper": 80}
 OTHER_FILTERS = {"quick": (4, 16), "tutorial": (8, 16), "paper": (64, 512)}  # beside those of the plan
 
 
@@ -92,7 +92,7 @@ def leak_experiment(
 ) -> tuple[Table, dict[str, Table]]:  # fmt: skip
     """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
-    Returns the exams as one, `n_blends` in all, and two sets of predictions for it: "honest", by the network that had
+    Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that had
     not seen the galaxies, and "leaky", by the one that learned from them. So neither easy galaxies nor a better network
     count for one of the two. The fewer galaxies, the more each can be remembered.
     """
@@ -100,7 +100,7 @@ def leak_experiment(
     plan, sides = _small(profile, 256, LEAK_EPOCHS[profile]), [train_sample[:few], test[:few]]
     outs = [Path(folder) / f"leak-{few}-{side}" for side in range(2)]
     runs = [_train_quietly(side, valid, profile, seed, out, plan) for side, out in zip(sides, outs, strict=True)]
-    networks, exams = [Network(run) for run in runs], [draw_blends(side, n_blends // 2, seed=seed) for side in sides]
+    networks, exams = [Network(run) for run in runs], [draw_blends(side, n_blends, seed=seed) for side in sides]
     images = [render(side, exam, masks=False)[0] for side, exam in zip(sides, exams, strict=True)]
     both, predictions = vstack(exams, metadata_conflicts="silent"), {}
     both.meta["fingerprint"] = exams[0].meta["fingerprint"] | exams[1].meta["fingerprint"]

@@ -35,7 +35,7 @@ def test_small_lessons_learn_from_fixed_and_from_fresh_blends(sides, tmp_path):
 
 
 def test_each_network_sits_the_exam_of_its_own_galaxies_and_that_of_the_others(sides, tmp_path):
-    exam, predictions = lessons.leak_experiment(*sides, "quick", 0, tmp_path, n_blends=30, few=10)
+    exam, predictions = lessons.leak_experiment(*sides, "quick", 0, tmp_path, n_blends=15, few=10)
     networks = [bk.deblenders.Network(tmp_path / f"leak-10-{k}") for k in range(2)]
     for k, half in enumerate((slice(15), slice(15, None))):
         side = sides[2 * k][:10]
