@@ -92,9 +92,9 @@ def leak_experiment(
 ) -> tuple[Table, dict[str, Table]]:  # fmt: skip
     """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
-    Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that had
-    not seen the galaxies, and "leaky", by the one that learned from them. So neither easy galaxies nor a better network
-    count for one of the two. The fewer galaxies, the more each can be remembered.
+    Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that
+    had not seen the galaxies, and "leaky", by the one that learned from them. So neither easy galaxies nor a better
+    network count for one of the two. The fewer galaxies, the more each can be remembered.
     """
     few = min(few, len(test))
     plan, sides = _small(profile, 256, LEAK_EPOCHS[profile]), [train_sample[:few], test[:few]]
