@@ -23,9 +23,7 @@ EXPECTED = {
     },
     "03_train_networks": {
         "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
-        "half_each_mape": ((52, 8), (60, 10)), "full_size.blend2flux": ((25_696_002, 0), (25_696_002, 0)),
-        "full_size.unet": ((7_759_554, 0), (7_759_554, 0)),
-        "full_size.blend2mask2flux": ((18_431_300, 0), (18_431_300, 0)),
+        "half_each_mape": ((52, 8), (60, 10)),
         "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
         "networks.blend2flux.mape_central": ((40, 12), (49, 14)),
         "networks.unet.iou_central": ((0.46, 0.15), (0.48, 0.15)),
@@ -134,6 +132,9 @@ def test_laws_of_training_hold(run):
         assert of["best_val_loss"] <= of["first_val_loss"]
         assert [n + failed for n, failed in zip(of["n"], of["failed"], strict=True)] == [shown["blends"]] * 2
         assert name == "blend2flux" or all(0 <= of[f"iou_{member}"] <= 1 for member in BOTH)
+        assert shown[f"shown.{name}"] < sum(of[f"mape_{member}"] for member in BOTH) / 2, "a short training stands back"
+    assert shown["shown.fractions"] < sum(shown[f"sep.mape_{member}"] for member in BOTH) / 4
+    assert shown["iou.blend2mask2flux"] < shown["iou.unet"] < shown["iou.fractions"]
     for member in BOTH:
         ours, plain = (shown[f"networks.{name}.mape_{member}"] for name in ("fractions", "blend2flux"))
         assert ours < plain / 1.5
@@ -142,9 +143,8 @@ def test_laws_of_training_hold(run):
     assert shown["fixed.loss"] < shown["fixed.val_loss"]  # memory
     assert shown["fixed.loss"] < shown["fresh.loss"]
     assert shown["fixed.val_loss"] - shown["fixed.loss"] > shown["fresh.val_loss"] - shown["fresh.loss"]
-    assert shown["leak.n"] + shown["leak.failed"] == 2 * shown["blends"]
-    assert shown["leak.difference"] == pytest.approx(shown["leak.honest"] - shown["leak.leaky"])
-    assert abs(shown["leak.difference"]) < 15  # a short training ends where its seed takes it: no sign is certain
+    assert shown["leak.n"] + shown["leak.failed"] == 4 * shown["blends"]
+    assert shown["leak.difference"] > 0
     assert shown["table2.8.parameters"] == shown["networks.blend2flux.parameters"]
 
 

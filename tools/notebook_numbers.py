@@ -15,6 +15,8 @@ import numpy as np
 
 import blendkit as bk
 
+BOTH = ("central", "companion")
+
 
 def write_numbers(notebook: str, variables: Mapping, results: str | os.PathLike) -> None:
     """Write ``results/<notebook>.json``, whole or not at all."""
@@ -54,11 +56,12 @@ def numbers_02(ns: SimpleNamespace) -> dict:
 def numbers_03(ns: SimpleNamespace) -> dict:
     total = ns.images.sum(axis=(1, 2))
     half_each = np.repeat(total[:, None] / 2, ns.fluxes.shape[1], axis=1)
-    score = {(row["method"], row["member"]): row for row in ns.scores if row["case"] == "all"}
-    networks = {}
+    scores = bk.scores(ns.blends, ns.predictions, n_bootstrap=2)
+    score = {(row["method"], row["member"]): row for row in scores if row["case"] == "all"}
+    networks, ious = {}, bk.lessons.mean_ious(ns.masks, ns.predictions)
     for name, network in ns.networks.items():
-        history = ns.histories[name]
-        central, companion = score[name, "central"], score[name, "companion"]
+        history, yours = ns.histories[name], f"{name}, yours" if f"{name}, yours" in ns.predictions else name
+        central, companion = score[yours, "central"], score[yours, "companion"]
         networks[name] = {
             "parameters": network.count_params(), "epochs": len(history),
             "first_loss": history["loss"][0], "last_loss": history["loss"][-1],
@@ -67,17 +70,18 @@ def numbers_03(ns: SimpleNamespace) -> dict:
             "mape_central": central["mape_flux"], "mape_companion": companion["mape_flux"],
             "scatter_central": central["scatter"], "scatter_companion": companion["scatter"],
         }  # fmt: skip
-        if name in ns.ious:
-            networks[name] |= dict(zip(("iou_central", "iou_companion"), ns.ious[name], strict=True))
+        if yours in ious:
+            networks[name] |= dict(zip(("iou_central", "iou_companion"), ious[yours], strict=True))
     fixed, fresh = ({"loss": h["loss"][-1], "val_loss": h["val_loss"][-1]} for h in ns.lessons.values())
-    sep = [score["SEP Kron, neighbour masked", member] for member in ("central", "companion")]
+    sep = [score["SEP Kron, neighbour masked", member] for member in BOTH]
     return {
         "blends": len(ns.blends),
         "galaxies": {"train": len(ns.train), "valid": len(ns.valid), "test": len(ns.test)},
         "total_mape": bk.metrics.flux_scores(ns.fluxes.sum(axis=1), total)["mape"],
         "half_each_mape": bk.metrics.flux_scores(ns.fluxes, half_each)["mape"],
-        "full_size": dict(zip(ns.sizes["network"], ns.sizes["full size"].tolist(), strict=True)),
         "networks": networks,
+        "shown": {name: np.mean([score[name, member]["mape_flux"] for member in BOTH]) for name in ns.looked_at},
+        "iou": {name: np.mean(ious[name]) for name in ns.looked_at if name in ious},
         "sep": {"mape_central": sep[0]["mape_flux"], "mape_companion": sep[1]["mape_flux"], "n": [r["n"] for r in sep]},
         "fixed": fixed,
         "fresh": fresh,

@@ -20,7 +20,7 @@ from ..data.sample import MORPHOLOGIES
 from ..metrics.scores import OUTLIER_DMAG, Predictions
 
 # isort: off
-from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, SCREEN, WIDTH, canvas, matching_said
+from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, HEIGHT, WIDTH, canvas, matching_said
 from .style import method_styles, plain_log
 
 _BINS = 6  # as in Figures 7 to 9
@@ -354,7 +354,7 @@ def _panels(predictions, ylabels, xlabel, title, caption, legend=(), least=3.2):
     """A figure of a screen's height, lines of at least so many inches, and its axes (ylabels, methods); labels last."""
     n, rows, blocks = len(predictions), len(ylabels), -(-len(predictions) // 4)
     columns, lines = (-(-n // blocks), rows * blocks) if n > 1 else (rows, 1)
-    with canvas(9.5 if n == 2 else WIDTH, max(SCREEN, least * lines), title, legend, caption) as fig:
+    with canvas(9.5 if n == 2 else WIDTH, max(HEIGHT, least * lines), title, legend, caption) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).reshape(blocks, rows, -1).swapaxes(0, 1).reshape(rows, -1)
         for ax in axes[:, n:].flat:
             ax.remove()

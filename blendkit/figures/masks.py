@@ -25,13 +25,13 @@ _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central
 
 
 def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np.ndarray]) -> Figure:
-    """Masks of several methods beside the true ones, for a close blend and a wide one (Figures 10 and 11).
+    """Masks of several methods beside the true ones, for three blends from close to far apart (Figures 10 and 11).
 
     `methods` are predictions with a column `masks`, or masks themselves, bool, shape (n, ny, nx, k), as the recipes
-    `blends` are ordered. Below each its `blendkit.metrics.iou`.
+    `blends` are ordered. Below each its `blendkit.metrics.iou`, central / companion.
     """
     require(methods, 'there are no masks to draw, expected at least one method: give {"name": predictions}.')
-    rows, given = example_rows(blends, 2, "separation"), {}
+    rows, given = example_rows(blends, 3, "separation"), {}
     for name, method in methods.items():
         given[name] = np.asarray(method["masks"] if "masks" in getattr(method, "colnames", ()) else method)
         good = given[name].ndim == 4 and len(given[name]) == len(blends)
@@ -40,15 +40,15 @@ def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np
     images, masks, _ = render(sample, blends[rows])
     scores, stamps = {name: iou(masks, measured[rows]) for name, measured in given.items()}, []
     for i, row in enumerate(rows):
-        stamps.append([Stamp(images[i], below=f"row {row}\n{_apart(blends[row])}"), Stamp(mask_picture(masks[i]))])
+        stamps.append([Stamp(images[i]), Stamp(mask_picture(masks[i]))])
         for name, measured in given.items():
-            central, *others = ("no mask" if np.isnan(score) else f"{score:.2f}" for score in scores[name][i])
-            below = f"central {central}\ncompanion {', '.join(others)}"
+            below = " / ".join("no mask" if np.isnan(score) else f"{score:.2f}" for score in scores[name][i])
             stamps[-1].append(Stamp(mask_picture(measured[row]), below=below))
     return stamp_grid(
-        sample, stamps, "Whose pixels are these? An IoU of 1 is the true mask, 0 has none of it",
-        heads=["blend", "true masks", *(textwrap.fill(name, 20) for name in given)],
-        window=window_around(masks.any(axis=(0, 3))), legend=MASKS, caption=f"Below each mask its IoU. {_RADIUS}",
+        sample, stamps, "Whose pixels are these? IoU of central / companion; 1 is perfect",
+        heads=["blend", "true masks", *(textwrap.fill(name, 18) for name in given)],
+        labels=[f"row {row}\n{_apart(blends[row])}" for row in rows], legend=MASKS, caption=_RADIUS,
+        window=window_around(masks.any(axis=(0, 3))),
     )  # fmt: skip
 
 

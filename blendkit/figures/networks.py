@@ -43,10 +43,9 @@ def learning_curve(history: Mapping[str, Sequence[float]]) -> Figure:
     title = "Learning: validation follows training down; where it turns up again, learning has become memory"
     with canvas(WIDTH, 4.2, title) as fig:
         axes = np.atleast_1d(fig.subplots(1, 2 if errors else 1))
-        _draw_epochs(axes[0], history, "best epoch so far")
-        for ax in axes[1:]:
-            _draw_epochs(ax, history, "", errors, "flux error in validation, MAPE (%)")
-        for ax in axes:
+        of_errors = "", errors, "flux error in validation, MAPE (%)"
+        for ax, how in zip(axes, (("best epoch so far",), of_errors), strict=False):
+            _draw_epochs(ax, history, *how)
             ax.legend()
     return fig
 
@@ -55,8 +54,7 @@ def loss_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], same_sca
     """Losses of training runs (what ``bk.training.history(folder)`` gives, by label), a panel each."""
     require(histories, 'there is no run to draw, expected at least one: give {"label": bk.training.history(folder)}.')
     lines = -(-len(histories) // 2)
-    said = "What is lowered in training has to fall on galaxies that the network never learned from"
-    with canvas(WIDTH, 3.6 * lines + 1.2, said) as fig:
+    with canvas(WIDTH, 2.7 * lines + 1.2, "Only the loss on other galaxies tells whether a network learns") as fig:
         axes = fig.subplots(lines, 2, squeeze=False, sharex=same_scale, sharey=same_scale).ravel()
         for ax, (name, history) in zip(axes, histories.items(), strict=False):
             _draw_epochs(ax, history, "best epoch: kept")
@@ -94,10 +92,9 @@ def symmetry(sample: Sample, blends: Table) -> Figure:
         left = image - (fainter := np.minimum(image, turned))
         row = [Stamp(picture, marks=centre) for picture in (image, turned, fainter)]
         row.append(Stamp(left, (), centre, below=f"{left[left > limit].sum():.3g} e⁻/s"))
-        true = f"{np.nansum(flux[1:]):.3g} e⁻/s"
-        rows.append([*row, Stamp(companion, (), centre, below=true, colour=COLOURS["companion"])])
+        rows.append([*row, Stamp(companion, (), centre, "", f"{np.nansum(flux[1:]):.3g} e⁻/s", COLOURS["companion"])])
     return stamp_grid(
-        sample, rows, "What does not look the same after a half turn belongs to the other galaxy",
+        sample, rows, "What a half turn changes belongs to the other galaxy",
         heads=("blend", "turned by 180°", "fainter of the two", "left over", "companion alone"),
         window=window_around(masks.any(axis=(0, 3))),
         caption=f"+: the centre. Below “left over”: the light in its pixels above {limit:.3f} e⁻/s, 5 times the noise "
@@ -125,15 +122,14 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
             plain_log(ax.xaxis)
             plain_log(ax.yaxis)
         axes[0].set(title="the sum", xlabel="both true fluxes together (e⁻/s)", ylabel="all light of the blend (e⁻/s)")
-        axes[1].set(title="the share", xlabel="true flux of one galaxy (e⁻/s)",
-                    ylabel="half of the blend's light (e⁻/s)")  # fmt: skip
+        axes[1].set(title="the share", xlabel="true flux of one galaxy (e⁻/s)", ylabel="half the blend's light (e⁻/s)")
         axes[1].yaxis.set_tick_params(labelleft=True)
         axes[1].legend(loc="lower right", markerscale=2, handletextpad=0)
     return fig
 
 
 def activations(network: "keras.Model", sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
-    """What layers of a network make of the first blend: the four maps in which most is seen (section 3.1)."""
+    """What layers of a network make of the first blend: four maps that differ much (section 3.1)."""
     (image,), (mask,), _ = render(sample, some_blends(blend)[:1])
     inner = load_keras().Model(network.input, {name: network.get_layer(name).output for name in names})
     answers, rows, labels = _answers(inner, image[None]), [], []
@@ -141,12 +137,16 @@ def activations(network: "keras.Model", sample: Sample, blend: Table, names=("co
         maps = np.clip(answers[name][0], 0, None).astype(float)
         shades = 1 - np.sqrt(maps / np.maximum(maps.max(axis=(0, 1)), 1e-12))
         shades = np.kron(shades, np.ones((len(image) // len(maps),) * 2 + (1,)))
-        order = np.argsort(-maps.std(axis=(0, 1)))[:4]
+        spread, order = maps.std(axis=(0, 1)), []
+        unit = ((maps - maps.mean(axis=(0, 1))) / np.maximum(spread, 1e-12)).reshape(-1, len(spread))
+        while len(order) < min(4, np.count_nonzero(spread)):
+            alike = (unit.T @ unit[:, order] / len(unit)).max(axis=1, initial=-1)  # correlations
+            order.append(np.argmax(spread * (1 - alike)))
         rows.append([Stamp(image, outlines_of(mask)), *(Stamp(shades[..., [k] * 3]) for k in order)])
         silent = np.count_nonzero(maps.max(axis=(0, 1)) == 0)
         labels.append(f"{name}\n{maps.shape[0]} × {maps.shape[1]} px\n{silent} of {maps.shape[2]} silent")
     return stamp_grid(
-        sample, rows, "Each map is one question that the network asks of every place in the picture",
+        sample, rows, "Each map is one question asked of every place in the picture",
         heads=("what goes in",), labels=labels, window=window_around(mask.any(axis=-1), margin=20),
         caption="Dark: the answer is large (shades are square roots, each map on its own scale). Silent: all zero.",
     )  # fmt: skip
@@ -164,7 +164,7 @@ def masks_seen(sample: Sample, blends: Table, networks: "Mapping[str, keras.Mode
             row.append(Stamp(_mixed(answer), below=f"IoU {said}"))
     colours = {"central": (1, 0), "companion": (0, 1), "both": (1, 1), "undecided": (0.5, 0.5)}
     return stamp_grid(
-        sample, rows, "Which pixels belong to whom? The stronger the colour, the surer the network",
+        sample, rows, "Whose pixel? The stronger the colour, the surer the network",
         heads=("blend", "true masks", *(textwrap.fill(name, 20) for name in networks)),
         window=window_around(masks.any(axis=(0, 3))),
         legend=[Patch(color=_mixed(colour), label=name) for name, colour in colours.items()],
@@ -184,13 +184,13 @@ def shares_seen(sample: Sample, blends: Table, network: "keras.Model") -> Figure
         for k, member in enumerate(MEMBERS):
             for picture, flux in ((answer["images"], answer["fluxes"]), (parts, fluxes)):
                 row.append(Stamp(picture[i, ..., k], below=f"{flux[i, k]:.3g} e⁻/s", colour=COLOURS[member]))
-    colours = {"all the central's": (1, 0), "all the companion's": (0, 1), "half each": (0.5, 0.5)}
+    colours = {"the central's": (1, 0), "the companion's": (0, 1), "half each": (0.5, 0.5)}
     handles = [Patch(color=_mixed(colour, exclusive=True), label=name) for name, colour in colours.items()]
     return stamp_grid(
-        sample, rows, "Whose light is it? Share of the pixel times light of the pixel gives each galaxy back",
+        sample, rows, "Whose light is it? Share times light gives each galaxy back",
         heads=("blend", "shares", *(f"{member}:\n{who}" for member in MEMBERS for who in ("network", "truth"))),
         window=window_around(masks.any(axis=(0, 3))),
-        legend=[*handles, Patch(facecolor="white", edgecolor="0.5", label="sky, or no light to share")],
+        legend=[*handles, Patch(facecolor="white", edgecolor="0.5", label="no light")],
     )  # fmt: skip
 
 
@@ -238,8 +238,8 @@ def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
     d, e = got["difference"], got["difference_err"]
     title = f"Here the leak's effect, {d:+.1f} ± {e:.1f} points, is within the noise".replace("-", "−")
     if abs(d) > 2 * e:
-        title = "The leak flatters" if d > 0 else "No flattery here: the leaky network is worse"
-        title += f" by {abs(d):.1f} ± {e:.1f} points"
+        said = "The leak flatters" if d > 0 else "No flattery here: the leaky network is worse"
+        title = f"{said} by {abs(d):.1f} ± {e:.1f} points"
     with canvas(WIDTH, 3.3, title) as fig:
         ax = fig.subplots()
         for y, name in enumerate(("honest", "leaky")):
@@ -317,7 +317,7 @@ def _draw_blocks(ax, blocks, skips):
         edges = x - widths.sum() / 2 + np.cumsum([0, *widths])
         ax.bar(edges[:-1], tall, widths, -tall / 2, align="edge", color=[_KINDS[kind] for kind in kinds], ec="black")
         shape = max(shapes, key=lambda shape: (shapes.count(shape), np.prod(shape)))
-        label = " × ".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
+        label = "×".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
         if parameters := sum(layer.count_params() for layer in block.layers):
             label += f"\n$\\mathbf{{{parameters:,}}}$".replace(",", "{,}")
         ax.text(x, -tall / 2 - 0.06, label, ha="center", va="top")

@@ -25,7 +25,7 @@ from .style import mask_picture, outlines_of, put_legend, robust_sigma, show_sta
 from .style import window_around
 
 _KINDS = {"brighter": ("#E69F00", "o"), "alike": ("#666666", "s"), "fainter": ("#56B4E9", "^")}  # of companions
-_FILLS = {"zero": "zero fill (the paper's tools)", "sky": "sky fill (blendkit's default)"}
+_FILLS = {"zero": "zeros (the paper's tools)", "sky": "sky (blendkit)"}
 _REACH = 20  # pixels on both sides of a fill's edge
 
 
@@ -40,7 +40,7 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
         rows.append([Stamp(image, outlines_of(mask, line)) for image, mask in zip(images, masks, strict=True)])
     replaced = Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky")
     return stamp_grid(
-        sample, rows, "Cleaning leaves the galaxy in the centre and replaces its neighbours by sky",
+        sample, rows, "Cleaning keeps the galaxy and puts sky over its neighbours",
         heads=[f"galaxy {row['id']}\n{row['morphology']}, AB {row['mag']:.1f} mag" for row in before.catalog],
         labels=("before", "after cleaning"), legend=[*SEGMENTS, replaced],
     )  # fmt: skip
@@ -60,7 +60,7 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
     patches, hole = remove_neighbours(image, sample.segmaps[at], rng)
     single = np.where(hole, rng.choice(image[empty], image.shape), image)
     seen = {"the sky itself": (image, empty), "pixels at random": (single, hole), "patches of sky": (patches, hole)}
-    with canvas(WIDTH, 4.7, "Single pixels or patches of sky: which hole has the grain of what is around it?") as fig:
+    with canvas(WIDTH, 4.7, "Which hole has the grain of the sky around it?") as fig:
         *stamps, ax = _noise_panels(fig, sample, (single, patches), [*seen][1:], 4)
         for stamp in stamps:
             draw_outline(stamp, hole, COLOURS["companion"], "dotted")
@@ -105,7 +105,7 @@ def rejected_stamps(sample: Sample, report: Table) -> Figure:
     for k, image, own, segments, galaxy in zip(chosen, of.images, of.own_masks(), of.segmaps, of.catalog, strict=True):
         outlines = outlines_of(np.stack([own, (segments != 0) & ~own], axis=-1))
         said = textwrap.fill(firsts[k] + f" (+\xa0{len(reasons[k]) - 1}\xa0more)" * (len(reasons[k]) > 1), 25)
-        stamps.append(Stamp(image, outlines, (), f"galaxy {galaxy['id']}, AB {galaxy['mag']:.1f} mag", said))
+        stamps.append(Stamp(image, outlines, (), f"galaxy {galaxy['id']}, {galaxy['mag']:.1f} mag", said))
     shown = f"; {len(stamps)} of them" * (len(stamps) < len(dropped))
     title = f"Cleaning dropped {len(dropped)} of {len(report)} stamps{shown}, each with the reason"
     return stamp_grid(sample, [stamps[i : i + 4] for i in range(0, len(stamps), 4)], title, legend=SEGMENTS)
@@ -133,14 +133,14 @@ def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 2
 
 
 def blend_parts(sample: Sample, blends: Table) -> Figure:
-    """The first three blends taken apart: the blend, each galaxy alone, and their masks (section 2.2)."""
-    blends = some_blends(blends)[:3]
+    """The first two blends taken apart: the blend, each galaxy alone, and their masks (section 2.2)."""
+    blends = some_blends(blends)[:2]
     images, masks, fluxes = render(sample, blends)
     parts, members = render_parts(sample, blends), ["central", *["companion"] * (masks.shape[-1] - 1)]
     rows = [[Stamp(image, outlines_of(mask))] for image, mask in zip(images, masks, strict=True)]
     for i, row in enumerate(rows):
         for k, name in enumerate(members):
-            said = f"{fluxes[i, k]:.3g} e⁻/s = AB {sample.zeropoint - 2.5 * np.log10(fluxes[i, k]):.1f} mag"
+            said = f"{fluxes[i, k]:.3g} e⁻/s\nAB {sample.zeropoint - 2.5 * np.log10(fluxes[i, k]):.1f} mag"
             row.append(Stamp(parts[i, ..., k], below=said, colour=COLOURS[name]))
         both = np.count_nonzero(masks[i].sum(axis=-1) > 1)
         row.append(Stamp(mask_picture(masks[i]), below=f"overlap: {both} px" if both else "no overlap"))
@@ -243,8 +243,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     bins, colours = np.arange(-_REACH, _REACH, 2), (COLOURS["companion"], COLOURS["central"])
     said = "Dashed: the edge of the companion's stamp; beyond it lies what was filled. "
     said += f"σ: {sigmas['n_blends']} blends, pixels more than {FAR} px from both galaxies' segments."
-    title = "Zero fill leaves a step in the noise that tells where the companion's stamp was put"
-    with canvas(WIDTH, 4.9, title, caption=said) as fig:
+    with canvas(WIDTH, 4.9, "Zero fill leaves a step where the companion's stamp ends", caption=said) as fig:
         *stamps, ax = _noise_panels(fig, sample, images, _FILLS.values(), 4 * np.sqrt(2))
         for stamp, fill, marker, colour in zip(stamps, _FILLS, "os", colours, strict=True):
             draw_outline(stamp, covered, colour, "dashed")
@@ -267,8 +266,8 @@ def _noise_panels(fig, sample, images, titles, reach):
     reach *= sky_noise(sample)
     for ax, image, title in zip(axes, images, titles, strict=False):
         show_stamp(ax, image, vmin=-reach, vmax=reach)
-        ax.set_title(title, fontsize=12)
-        ax.set_xlabel(f"shades: −{reach:.3f} to +{reach:.3f} e⁻/s")
+        ax.set_title(textwrap.fill(title, 25), fontsize=12)
+        ax.set_xlabel(f"shades: ±{reach:.3f} e⁻/s")
     draw_scale_bar(axes[0], sample)
     return axes
 
@@ -284,17 +283,16 @@ def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2, -1, 0, 1, 2)
 
 def dmag_noise(sample: Sample) -> Figure:
     """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away."""
-    sigmas, alone, curve = dmag_noise_sigmas(sample), sky_noise(sample), np.linspace(-2.2, 2.2, 100)
+    sigmas, alone, curve = dmag_noise_sigmas(sample), sky_noise(sample), np.linspace(-2, 2, 100)
     faintest = np.asarray(sample.catalog["id"])[np.argsort(sample.catalog["mag"])[-2:]]
     blends = make_blends(sample, [faintest] * 2, sample.centre[1] // 4, 0, [-2.0, 2.0])
-    titles = "dmag −2: companion 2 mag brighter", "dmag +2: companion 2 mag fainter"
+    titles = "2 mag brighter (dmag −2)", "2 mag fainter (dmag +2)"
     with canvas(WIDTH, 4.7, "Changing the companion's magnitude scales its noise as well") as fig:
         *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], titles, 8)
-        label = "σ of one stamp × √(1 + 10$^{-0.8\\,dmag}$)"
-        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), color="0.4", label=label)
+        ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), c="0.4", label="σ √(1 + 10$^{-0.8\\,dmag}$)")
         ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
-        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: {alone:.4f}")
+        ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: σ = {alone:.4f}")
         ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)",
-               title="σ away from the galaxies", ylim=(0, None))  # fmt: skip
+               title="σ away from the galaxies", ylim=(0, 1.5 * max(sigmas.values())))  # fmt: skip
         ax.legend(loc="upper right")
     return fig

@@ -40,7 +40,7 @@ SEGMENTS = [  # for legends, as MASKS
 ]
 MASKS = [Patch(color=COLOURS[key], label=key.replace("overlap", "both")) for key in (*MEMBERS, "overlap")]
 FAR = 10  # pixels kept from every segment where only noise is wanted
-WIDTH, SCREEN = 11.5, 6.4  # inches: as wide as a notebook, and as high as it shows at once
+WIDTH, HEIGHT = 10.0, 6.6  # inches, at most: what a laptop's notebook shows at once
 FEWEST = 10  # galaxies or blends: statistics of fewer are not drawn
 
 
@@ -111,12 +111,13 @@ def stamp_grid(sample: Sample, rows, title: str, *, heads=(), labels=(), window=
     """Rows of `Stamp`s, the first the longest, on one stretch; `heads` above the columns, `labels` beside the rows."""
     texts = [heads or [""], *([getattr(stamp, at) for stamp in row] for row in rows for at in ("title", "below"))]
     noise, columns = sky_noise(sample), len(rows[0])
-    width = min(WIDTH, max(9.0, 0.8 + 2.8 * columns))
-    lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts) + len(title) // int(7.4 * width)
+    lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts) + (len(title) > 66)
+    letters = max(len(part) for line in texts for text in line for part in text.split("\n"))
     aspect = np.divide(*np.ptp(window, axis=1)) if window is not None else 1.0
-    more = 0.85 + 0.25 * lines + 0.35 * bool(legend) + 0.22 * (len(caption) / (10.6 * width) + bool(caption))
-    stamps = max(min((width - 0.8) / columns, 3.2, (SCREEN - more) / len(rows) / aspect), 1.6)  # inches each
-    with canvas(width, len(rows) * aspect * stamps + more, title, legend, caption) as fig:
+    extra = 0.85 + 0.25 * lines + 0.35 * bool(legend) + 0.22 * (len(caption) / 95 + bool(caption))
+    side = min((WIDTH - 0.8) / columns, 3.2, max((HEIGHT - extra) / len(rows) / aspect, 1.2))
+    width, height = min(WIDTH, max(9.0, 0.8 + columns * max(side, 0.1 * letters))), extra + len(rows) * aspect * side
+    with canvas(width, height, title, legend, caption) as fig:
         axes = fig.subplots(len(rows), columns, squeeze=False)
         for line, row in zip(axes, rows, strict=True):
             for ax, stamp in zip(line, row, strict=False):

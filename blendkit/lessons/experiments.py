@@ -15,6 +15,8 @@ from ..data.load import load_sample
 from ..data.simulate import BAD_KINDS, simulate
 from ..deblenders.network import Network
 from ..metrics.scores import flux_scores, iou
+from ..metrics.tables import table2
+from ..networks.weights import shipped
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
@@ -28,7 +30,7 @@ def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
     dict
         `n` good stamps kept, flux `bias` and `scatter` (%: mean and standard deviation of the relative
         difference), `good_dropped` (%), and `caught_edge`, `caught_artefact`, `caught_close_blend` (% dropped of
-        the bad stamps of each kind; NaN where there is none).
+        the bad stamps of each kind, of which there are `planted_edge`, ...; NaN where there is none).
     """
     sample = load_sample("synthetic", n=n, seed=seed)
     report, alone = clean(sample).report, clean(simulate(n, seed, neighbours=False)).report
@@ -41,7 +43,11 @@ def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
         "bias": float(100 * (ratio.mean() - 1)),
         "scatter": float(100 * ratio.std()),
         "good_dropped": float(dropped[""]),
-    } | {f"caught_{kind}": float(dropped[kind]) for kind in BAD_KINDS}
+    } | {
+        f"{what}_{kind}": number
+        for kind in BAD_KINDS
+        for what, number in (("caught", float(dropped[kind])), ("planted", int((bad == kind).sum())))
+    }
 
 
 def networks_of(home: str | os.PathLike, names: Sequence[str], profile: str) -> tuple[dict[str, Network], list[str]]:
@@ -55,6 +61,18 @@ def networks_of(home: str | os.PathLike, names: Sequence[str], profile: str) -> 
         source = Path(home) / name if name in yours else name
         networks[name] = Network(source, masks=name != "blend2flux", images=name == "fractions")
     return networks, yours
+
+
+def shipped_networks() -> Table:
+    """The networks that come with blendkit: size, training, and flux error (MAPE, %) on `simulated` and `real` ones."""
+    rows = []
+    for name, card in shipped().items():
+        marks = (card["accuracy"][world].values() for world in ("synthetic", "real"))
+        errors = [np.mean([member.get("mape", np.nan) for member in members]) for members in marks]
+        said = ["–" if np.isnan(error) else f"{error:.1f}" for error in errors]
+        rows.append((name, card["parameters"], card["n_galaxies"], card["epochs"], card["seconds"] / 60, *said))
+    names = ["network", "parameters", "galaxies", "epochs", "minutes", "simulated", "real"]
+    return _table(rows, names, minutes=".0f")
 
 
 def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: ArrayLike) -> Table:
@@ -97,6 +115,21 @@ def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, 
     """Mean intersection over union with the true masks (n, ny, nx, k), one per member, where a method gives masks."""
     drawn = {name: pred["masks"] for name, pred in predictions.items() if "masks" in pred.colnames}
     return {name: np.nanmean(iou(masks, mask), axis=0).tolist() for name, mask in drawn.items()}
+
+
+def report_card(blends: Table, masks: np.ndarray, predictions: Mapping[str, Table]) -> Table:
+    """What each method got in an exam, in words that fit a page.
+
+    Flux errors (MAPE, %) of `central` galaxies and `companion`s, each ± its own error from drawing galaxies anew, how
+    many fluxes are `missing`, and the mean `IoU` with the true masks (n, ny, nx, k) where there are any.
+    """
+    errors, ious, rows = table2(blends, predictions), mean_ious(masks, predictions), []
+    for method in predictions:
+        members = {row["member"]: row for row in errors[errors["method"] == method]}
+        said = [f"{members[name]['mape']:.1f} ± {members[name]['mape_err']:.1f}" for name in ("central", "companion")]
+        drawn = f"{np.mean(ious[method]):.2f}" if method in ious else "–"
+        rows.append((method, *said, members["total"]["failed"], drawn))
+    return Table(rows=rows, names=["method", "central (%)", "companion (%)", "missing", "IoU"])
 
 
 def beside_the_paper(stored: Table, errors: Table) -> Table:

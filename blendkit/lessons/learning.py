@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from ..blends.recipe import draw_blends
 from ..blends.rendering import render
@@ -17,9 +18,10 @@ from ..deblenders.network import Network
 from ..metrics.scores import flux_scores
 from ..networks.builders import BUILDERS
 from ..networks.training import Plan, history, plan_of, train
+from ..networks.weights import card_of, load, shipped
 
 LESSON_EPOCHS = {"quick": 24, "tutorial": 100, "paper": 200}
-LEAK_EPOCHS = {"quick": 10, "tutorial": 40, "paper": 80}
+LEAK_EPOCHS = {"quick": 30, "tutorial": 40, "paper": 80}
 OTHER_FILTERS = {"quick": (4, 16), "tutorial": (8, 16), "paper": (64, 512)}  # beside those of the plan
 
 
@@ -30,6 +32,46 @@ def network_sizes(profile: str, shape: tuple[int, int]) -> Table:
         plans = plan_of(name, profile), plan_of(name, "paper")
         sizes.add_row([name, *(build(**plan.arguments, shape=shape).count_params() for plan in plans)])
     return sizes
+
+
+def stand_ins(networks: Mapping[str, keras.Model], profile: str) -> tuple[dict[str, keras.Model], Table]:
+    """The networks to look into: yours, or where the profile "quick" left them beginners those that are shipped.
+
+    Returns them by name, and a table of who is who: `network`, your `epochs` and `galaxies`, those of the `shipped`
+    one, and which is `shown`.
+    """
+    shown, rows = {}, []
+    for name, yours in networks.items():
+        own, theirs = card_of(yours), shipped()[name]
+        fits = tuple(theirs["arguments"]["shape"]) == yours.input_shape[1:3]
+        short = profile == "quick" and fits
+        shown[name] = load(name)[0] if short else yours
+        counts = [card[key] for key in ("epochs", "n_galaxies") for card in (own, theirs)]
+        rows.append((name, *counts, "shipped" if short else "yours"))
+    names = ["network", "your epochs", "epochs shipped", "your galaxies", "galaxies shipped", "shown"]
+    return shown, Table(rows=rows, names=names)
+
+
+def shipped_histories() -> dict[str, Table]:
+    """Losses in the trainings of the networks that come with blendkit, as `blendkit.training.history` gives yours."""
+    histories = {}
+    for name, card in shipped().items():
+        losses = Table({key: card["history"][key] for key in ("loss", "val_loss")})
+        losses.add_column(np.arange(len(losses)) + 1, name="epoch", index=0)
+        histories[name] = losses
+    return histories
+
+
+def take_exam(
+    images: np.ndarray, shown: Mapping[str, keras.Model], yours: Mapping[str, keras.Model]
+) -> dict[str, Table]:
+    """Answers of the networks of `stand_ins`, each with that of yours beside it where yours is another one."""
+    answers = {}
+    for name, network in shown.items():
+        answers[name] = Network(network, masks=name != "blend2flux")(images)
+        if network is not yours[name]:
+            answers[f"{name}, yours"] = Network(yours[name], masks=name != "blend2flux")(images)
+    return answers
 
 
 def small_lessons(
@@ -46,19 +88,27 @@ def small_lessons(
 
 def leak_experiment(
     train_sample: Sample, valid: Sample, test: Sample, profile: str, seed: int, folder: str | os.PathLike,
-    n_blends: int, few: int = 60,
+    n_blends: int, few: int = 12,
 ) -> tuple[Table, dict[str, Table]]:  # fmt: skip
-    """The same exam for a network that learned from other galaxies and for one that learned from the exam's own.
+    """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
-    Returns the exam, `n_blends` of the first `few` galaxies of `test`, and the predictions of the "honest" network,
-    which learns from as many of `train_sample`, and of the "leaky" one. The fewer, the more each can be remembered.
+    Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that
+    had not seen the galaxies, and "leaky", by the one that learned from them. So neither easy galaxies nor a better
+    network count for one of the two. The fewer galaxies, the more each can be remembered.
     """
     few = min(few, len(test))
-    exam, plan = draw_blends(test[:few], n_blends, seed=seed), _small(profile, 256, LEAK_EPOCHS[profile])
-    images, predictions = render(test, exam, masks=False)[0], {}
-    for name, galaxies in {"honest": train_sample[:few], "leaky": test[:few]}.items():
-        predictions[name] = Network(_train_quietly(galaxies, valid, profile, seed, Path(folder) / name, plan))(images)
-    return exam, predictions
+    plan, sides = _small(profile, 256, LEAK_EPOCHS[profile]), [train_sample[:few], test[:few]]
+    outs = [Path(folder) / f"leak-{few}-{side}" for side in range(2)]
+    runs = [_train_quietly(side, valid, profile, seed, out, plan) for side, out in zip(sides, outs, strict=True)]
+    networks, exams = [Network(run) for run in runs], [draw_blends(side, n_blends, seed=seed) for side in sides]
+    images = [render(side, exam, masks=False)[0] for side, exam in zip(sides, exams, strict=True)]
+    both, predictions = vstack(exams, metadata_conflicts="silent"), {}
+    both.meta["fingerprint"] = exams[0].meta["fingerprint"] | exams[1].meta["fingerprint"]
+    for name, sitting in {"honest": networks[::-1], "leaky": networks}.items():
+        answers = [network(stack) for network, stack in zip(sitting, images, strict=True)]
+        predictions[name] = Table({"flux": np.concatenate([answer["flux"] for answer in answers])})
+    predictions["leaky"].meta["trained_on"] = answers[0].meta["trained_on"]
+    return both, predictions
 
 
 def sizes_table2(

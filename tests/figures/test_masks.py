@@ -28,15 +28,15 @@ def pred(blends, true):
 def test_masks_and_ious_are_those_of_the_metrics(drawn, accepted, blends, true, pred):
     none = np.zeros_like(true)
     fig = drawn(lambda: figures.masks_beside(accepted, blends, {"half": pred, "none": none, "all": true}))
-    axes, scores = np.reshape(fig.axes, (2, 5)), metrics.iou(true, np.asarray(pred["masks"]))
-    rows = [int(line[0].get_xlabel().split("\n")[0].removeprefix("row ")) for line in axes]
+    axes, scores = np.reshape(fig.axes, (3, 5)), metrics.iou(true, np.asarray(pred["masks"]))
+    rows = [int(line[0].get_ylabel().split("\n")[0].removeprefix("row ")) for line in axes]
     apart = (blends["distance"] / blends["r_eff"][:, 0])[rows]
     assert (np.diff(apart) >= 0).all()  # from close to far apart
     assert apart[-1] > 1.5 * apart[0]
     for line, row, far in zip(axes, rows, apart, strict=True):
         for ax, ious in zip(line[2:], (scores[row], (0, 0), (1, 1)), strict=True):
-            assert ax.get_xlabel() == "central {:.2f}\ncompanion {:.2f}".format(*ious)
-        assert line[0].get_xlabel().endswith(f"{blends['distance'][row]:.0f} px = {far:.1f} R$_e$")
+            assert ax.get_xlabel() == "{:.2f} / {:.2f}".format(*ious)
+        assert line[0].get_ylabel().endswith(f"{blends['distance'][row]:.0f} px = {far:.1f} R$_e$")
         for k, member in enumerate(MEMBERS):
             colours = [to_rgb(COLOURS[which]) for which in (member, "overlap")]
             coloured = [(line[1].images[0].get_array() == colour).all(-1) for colour in colours]

@@ -33,6 +33,7 @@ def shown(drawn, function, sample, *args):
     (bar,) = fig.findobj(AnchoredSizeBar)
     arcsec = bar.size_bar.get_children()[0].get_width() * sample.pixel_scale
     assert_allclose(float(bar.txt_label.get_text().rstrip("″")), arcsec)
+    assert fig.get_figheight() < 6.7, "a laptop shows all of it"
     assert all(ax.images or "(" in ax.get_xlabel() + ax.get_ylabel() for ax in fig.axes)
     return fig
 

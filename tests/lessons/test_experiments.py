@@ -56,11 +56,15 @@ def test_error_ratios_count_what_was_not_found(run):
     assert row["everything"] != measured
 
 
-def test_mean_ious_leave_out_methods_without_masks():
-    masks = np.ones((3, 8, 8, 2), bool)
-    half = masks & (np.arange(8)[:, None, None] < [8, 4])
-    predictions = {"all": Table({"masks": masks}), "half": Table({"masks": half}), "none": Table({"flux": [1.0]})}
-    assert lessons.mean_ious(masks, predictions) == {"all": [1, 1], "half": [1, 0.5]}
+def test_a_report_card_counts_what_is_missing_and_leaves_out_masks_that_are(run):
+    blends, predictions = run
+    masks = np.ones((len(blends), 8, 8, 2), bool)
+    predictions["fractions"]["masks"] = masks & (np.arange(8)[:, None, None] < [8, 4])
+    classical, fractions = lessons.report_card(blends, masks, predictions)
+    (error,) = (r for r in metrics.table2(*run) if (r["method"], r["member"]) == ("fractions", "companion"))
+    assert fractions["companion (%)"] == f"{error['mape']:.1f} ± {error['mape_err']:.1f}"
+    assert (fractions["missing"], classical["missing"]) == (0, np.isnan(predictions["SExtractor"]["flux"]).sum())
+    assert (fractions["IoU"], classical["IoU"]) == ("0.75", "–")
 
 
 def test_beside_the_paper_stand_its_published_numbers(run):
