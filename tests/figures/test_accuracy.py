@@ -8,7 +8,7 @@ from matplotlib.patches import PathPatch
 from numpy.testing import assert_allclose
 
 from blendkit import figures, metrics
-from blendkit.figures.style import COLOURS, LOOKS, MEMBERS, method_styles
+from blendkit.figures.style import COLOURS, HEIGHT, LOOKS, MEMBERS, method_styles
 
 TYPES = ("sph", "disk", "sphd", "irr")
 DRAW_ALL = (
@@ -85,7 +85,7 @@ def test_every_figure_has_units_on_its_axes(figs):
         labels = [words(label) for ax in fig.axes for label in (ax.get_xlabel(), ax.get_ylabel()) if label]
         assert labels
         assert all(label.endswith(("mag)", "no unit)", "(%)", "percentage points)")) for label in labels), name
-        assert fig.get_figheight() <= 6.5, f"{name} is higher than a screen of 1280 x 800 shows"
+        assert fig.get_figheight() <= HEIGHT, f"{name} is higher than a screen of 1280 x 800 shows"
 
 
 def test_numbers_in_the_panels_of_figure_5_are_the_scores(figs, blends, predictions):
