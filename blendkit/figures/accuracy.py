@@ -406,7 +406,7 @@ def _recovered_panel(ax, blends, rows, counted, failed):
     true, measured, member = (np.asarray(rows[name]) for name in ("mag_true", "mag_measured", "member"))
     mags = blends.meta["zeropoint"] - 2.5 * np.log10(np.asarray(blends["flux"]))
     limits = np.floor([2 * np.nanmin(mags), 2 * np.nanmax(mags) + 1]) / 2
-    got, frame = metrics.magnitude_scores(true, measured), limits + np.array([-2.2, 1.5])
+    got, frame = metrics.magnitude_scores(true, measured), limits + np.array([-3.6, 1.7])
     size, alpha = np.clip(5000 / max(got["n"], 1), 7, 18), np.clip(15 / np.sqrt(max(got["n"], 1)), 0.4, 0.7)
     colours = to_rgba_array([COLOURS[name] for name in member])
     ax.scatter(true, measured, size, colours, alpha=alpha, lw=0, rasterized=True)
@@ -418,7 +418,7 @@ def _recovered_panel(ax, blends, rows, counted, failed):
         numbers = f"bias {got['bias']:.3f} mag\nscatter {got['scatter']:.3f} mag\n".replace("-", "−")
         numbers += f"outliers {100 * got['outliers']:.2f} %\nMAPE (mag) {got['mape']:.2f} %"
         ax.text(0.99, 0.0, numbers, transform=ax.transAxes, ha="right", va="bottom", zorder=0.5).set_in_layout(False)
-    inset = ax.inset_axes((0.06, 0.72, 0.36, 0.15), zorder=0.5, facecolor="none")  # behind the points, as the numbers
+    inset = ax.inset_axes((0.12, 0.74, 0.36, 0.14), zorder=0.5, facecolor="none")  # behind the points, as the numbers
     dmags = [np.clip(measured - true, -1.49, 1.49)[np.isfinite(measured) & (member == name)] for name in MEMBERS]
     inset.hist(dmags, np.linspace(-1.5, 1.5, 31), color=[COLOURS[name] for name in MEMBERS], stacked=True)
     inset.axvline(0, color="black", linewidth=1)
