@@ -229,10 +229,9 @@ def placements(sample: Sample, blends: Table, fill: str, bank_size: int) -> list
 
 def column(blends: Table, name: str) -> np.ndarray:
     """A column of the recipe, (n, k); those that are left out are zero."""
-    given = name in blends.colnames
-    return (
-        plain(f"{name} of the blends", blends[name], RECIPE[name]) if given else np.zeros(np.shape(blends["id"]), int)
-    )
+    if name not in blends.colnames:
+        return np.zeros(np.shape(blends["id"]), int)
+    return plain(f"{name} of the blends", blends[name], RECIPE[name])
 
 
 def check_unedited(blends: Table) -> None:
@@ -244,10 +243,8 @@ def check_unedited(blends: Table) -> None:
     flux = np.isclose(blends["flux"], flux * 10 ** (-0.4 * column(blends, "dmag")), 1e-6, 1e-3, equal_nan=True)
     distance = np.isclose(blends["distance"], _nearest(blends)[0], 1e-6, 1e-3, equal_nan=True)
     edited = np.flatnonzero(~(flux.all(axis=1) & distance))
-    told = (
-        f"{len(edited)} of {len(blends)} blends (first row {edited[:1]}) were edited: flux or distance are not theirs"
-    )
-    require(not len(edited), f"{told}; make them anew, bk.make_blends(sample, blends['id'], dx, dy, dmag, orient).")
+    told = f"{len(edited)} of {len(blends)} blends (first row {edited[:1]}) were edited, flux or distance not theirs"
+    require(not len(edited), f"{told}: make them anew, bk.make_blends(sample, blends['id'], dx, dy, dmag, orient).")
 
 
 def _nearest(blends):

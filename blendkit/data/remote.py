@@ -64,10 +64,8 @@ def fetch_candels() -> Path:
     if not missing(folder):
         return folder
     page = f"https://doi.org/10.5281/zenodo.{CANDELS_RECORD}"
-    cure = (
-        "try again later, use load_sample('synthetic') meanwhile, or download "
-        f"{CANDELS_ARCHIVE} by hand from {page} and put its three files into {folder}"
-    )
+    by_hand = f"download {CANDELS_ARCHIVE} by hand from {page} and put its three files into {folder}"
+    cure = f"try again later, use load_sample('synthetic') meanwhile, or {by_hand}"
     with _explained(f"cannot download the CANDELS sample to {folder}, move it away first", cure):
         occupied = folder.exists() and any(folder.iterdir())
         require(not occupied, f"it is not empty and lacks {', '.join(missing(folder))}")

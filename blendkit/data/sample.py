@@ -84,10 +84,8 @@ class Sample:
     @cached_property
     def fingerprints(self) -> dict[int, str]:
         """For each galaxy's id, a digest of its pixels, labels and FLUX_AUTO; of simulated ones it begins with "s"."""
-        flux, truth = (
-            np.asarray(self.catalog[name], float) if name in self.catalog.colnames else np.full(len(self), other)
-            for name, other in (("flux_auto", 0.0), ("truth_flux", np.nan))
-        )
+        columns = {"flux_auto": np.zeros(len(self)), "truth_flux": np.full(len(self), np.nan)} | dict(self.catalog)
+        flux, truth = (np.asarray(columns[name], float) for name in ("flux_auto", "truth_flux"))
         made = np.where(np.isfinite(truth), "s", "").tolist()
         self.images.flags.writeable = self.segmaps.flags.writeable = False
         galaxies = zip(self.catalog["id"], made, self.images, self.segmaps, flux, strict=True)
@@ -166,11 +164,8 @@ def _admitted(sample):
     if not isinstance(sample.catalog, Table):
         return parts
     catalog = Table(sample.catalog, copy=False)
-    for name, kind, scale in (
-        ("mag", "AB magnitudes", None),
-        ("r_eff", "pixels", pixel_scale),
-        ("flux_auto", "e-/s", zeropoint),
-    ):
+    kinds = {"mag": ("AB magnitudes", None), "r_eff": ("pixels", pixel_scale), "flux_auto": ("e-/s", zeropoint)}
+    for name, (kind, scale) in kinds.items():
         if name in catalog.colnames and catalog[name].unit is not None:
             catalog[name] = plain(f"the catalogue's {name}", catalog[name], kind, scale)
     if "id" in catalog.colnames and catalog["id"].dtype.kind == "u" and not (catalog["id"] >= 2**63).any():

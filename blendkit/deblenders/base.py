@@ -31,10 +31,8 @@ def check_images(images, truth: Table | None = None) -> np.ndarray:
     good = images.ndim == 3 and images.dtype.kind in "fiu"
     require(good, f"{given}, expected numbers of shape (n, ny, nx): give a single stamp as image[None].")
     if masks and (n := np.isnan(images).any(axis=(1, 2)).sum()):
-        told = f"{n} of {len(images)} stamps have masked pixels, which count as NaN: no flux is measured on them"
-        warnings.warn(
-            f"{told}; fill the pixels, for example with the sky's level, if they matter little.", stacklevel=3
-        )
+        told = f"{n} of {len(images)} stamps have masked pixels, which count as NaN: no flux is measured on them; fill"
+        warnings.warn(f"{told} the pixels, for example with the sky's level, if they matter little.", stacklevel=3)
     return images
 
 
@@ -140,19 +138,15 @@ def positions_of(pred: Table) -> str:
 
 def plain_fluxes(pred: Table, zeropoint: float | None) -> Table:
     """The predictions, their `flux` and `flux_err` in e-/s where they had another unit, or were magnitudes."""
-    units = {
-        name: getattr(pred[name], "unit", None)
-        for name in ("flux", "flux_err")
-        if name in getattr(pred, "colnames", ())
-    }
+    found = {"flux", "flux_err"} & set(getattr(pred, "colnames", ()))
+    units = {name: getattr(pred[name], "unit", None) for name in found}
     if not any(units.values()):
         return pred
     table = Table(pred, copy=False)
     table["flux"] = plain("the fluxes", pred["flux"], "e-/s", zeropoint)
     if units.get("flux_err") in (u.mag, u.ABmag):
-        table["flux_err"] = (
-            0.4 * np.log(10) * np.abs(table["flux"]) * plain("errors", pred["flux_err"], "AB magnitudes")
-        )
+        relative = 0.4 * np.log(10) * plain("errors", pred["flux_err"], "AB magnitudes")
+        table["flux_err"] = relative * np.abs(table["flux"])
     elif "flux_err" in units:
         table["flux_err"] = plain("the errors of fluxes", pred["flux_err"], "e-/s", zeropoint)
     return table
