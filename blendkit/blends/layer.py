@@ -44,16 +44,12 @@ class BlendLayer(keras.layers.Layer):
     def call(self, recipe):
         """Images (n, ny, nx), masks (n, ny, nx, k) and fluxes (n, k) of a table of blends, or of what `recipe` made."""
         parts, masks, fluxes = self.parts(recipe)
-        return self.add(parts, recipe), masks, fluxes
-
-    def add(self, parts, recipe):
-        """The blends that the parts make, (n, ny, nx); where there is no galaxy, a stamp of sky."""
         *others, image = ops.unstack(parts, axis=-1)
         for part in reversed(others):
             image = part + image
         rows = ops.cast(recipe["rows"], "int32")
         sky = ops.take(ops.convert_to_tensor(self.bank), rows[:, 0, 4], axis=0)
-        return ops.where(ops.all(rows[:, :, 0] < 0, axis=1)[:, None, None], sky, image)
+        return ops.where(ops.all(rows[:, :, 0] < 0, axis=1)[:, None, None], sky, image), masks, fluxes
 
     def parts(self, recipe):
         """The galaxies of each blend apart, (n, ny, nx, k), 0 where a place is empty; masks and fluxes of `call`."""
