@@ -85,18 +85,15 @@ def case_of(matched: np.ndarray, n_detected: int, members: int = 2) -> str:
 def match(blends: Table, pred: Table) -> Table:
     """Bring a deblender's objects, any number in any order, into the order of the blends by position.
 
+    Returns a table of columns (n, k): each galaxy has the object that is its own when the sum of distances is smallest.
+    Objects farther than 3 pixels, and farther than the galaxy's effective radius, are nobody's; NaN where none is left.
+
     Parameters
     ----------
     blends : astropy.table.Table; the recipes of n blends of k galaxies
     pred : astropy.table.Table
         `x`, `y` (pixels on the stamp: column and row) and `flux`, each (n, m), NaN where there is no object; further
         columns of m values per blend, such as `flux_err` and `masks`, are brought along.
-
-    Returns
-    -------
-    astropy.table.Table
-        Columns (n, k): each galaxy has the object that is its own when the sum of distances is smallest. Objects
-        farther than 3 pixels, and farther than the galaxy's effective radius, are nobody's; NaN where none is left.
     """
     require("shape" in blends.meta, "the blends do not know their stamps: match with the table that draw_blends gave.")
     require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")

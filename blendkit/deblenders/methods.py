@@ -38,6 +38,9 @@ def measure(
 ) -> dict[str, Table]:
     """Put several methods to the same blends.
 
+    Returns the table of each by label, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called
+    on two blends before, since its first call compiles.
+
     Parameters
     ----------
     images : array of float, shape (n, ny, nx), e-/s
@@ -47,12 +50,6 @@ def measure(
     truth : astropy.table.Table, optional
         The blends' recipes: SEP and the Sersic fit then know the positions, every answer is checked against them, and
         one with `x` and `y` is brought into their order; see `blendkit.match`.
-
-    Returns
-    -------
-    dict of str to astropy.table.Table
-        What each method gave, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called on two
-        blends before, since its first call compiles.
     """
     images = check_images(images, truth)
     n, rows, tables = len(images), len(images) if truth is None else len(truth), {}

@@ -1,4 +1,4 @@
-"""A trained network as a deblender (sections 3.1 and 3.2)."""
+"""Trained networks as deblenders."""
 
 import os
 import threading
@@ -43,15 +43,9 @@ class Network:
     Attributes
     ----------
     card : dict
-        What is known of the training; empty for a ``.keras`` file and for a network in memory that neither
-        `blendkit.train` nor `blendkit.weights.load` gave.
+        What is known of the training; empty where neither `blendkit.train` nor `blendkit.weights` gave the network.
     name : str
         What tables of scores call the method.
-
-    Notes
-    -----
-    The network is compiled at the first call, once for single stamps and once for stacks, of which the last batch is
-    filled up.
     """
 
     source: "str | os.PathLike | keras.Model"
@@ -69,22 +63,13 @@ class Network:
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> Table:
-        """Measure blends.
+        """Measure blends, (n, ny, nx) in e-/s; they may lie on disk (`numpy.memmap`): one batch is read at a time.
 
-        Parameters
-        ----------
-        images : array of numbers, shape (n, ny, nx), e-/s
-            May lie on disk (`numpy.memmap`): one batch is read at a time.
-
-        Returns
-        -------
-        astropy.table.Table
-            `flux` (n, k), e-/s, NaN for a stamp with NaN or infinite pixels and, from a network with a card, for one
-            on which nothing is above the sky; `flux_err` (one sigma) where the network predicts it; `out_of_domain`,
-            whether a stamp is unlike all that it was trained on, where it can tell;
-            `masks` and `images` if asked for. ``meta`` holds the `method`, how positions were `matching`, how many
-            stamps `failed` and, where the network has a card, what it was `trained_on`:
-            `blendkit.scores` refuses these galaxies.
+        Returns `flux` (n, k), e-/s, NaN for a stamp with NaN or infinite pixels and, from a network with a card, for
+        one on which nothing is above the sky; where the network tells them, `flux_err` (one sigma) and `out_of_domain`,
+        whether a stamp is unlike all that it was trained on; `masks` and `images` if asked for. ``meta`` holds the
+        `method`, how positions were `matching`, how many stamps `failed` and, where the network has a card, what it was
+        `trained_on`: `blendkit.scores` refuses these galaxies. The first call, also that for a single stamp, compiles.
         """
         images = check_images(images)
         n, shape, expected = len(images), images.shape[1:], self._model.input_shape[1:3]

@@ -1,4 +1,4 @@
-"""SExtractor, through its library version SEP, as in the paper (section 3.3, Table 3)."""
+"""SEP as a deblender, and how any method that starts from its detections measures stamps."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +21,11 @@ class SEP:
     Parameters
     ----------
     truth : astropy.table.Table, optional
-        The blends' recipes. With it, detections are matched to the true positions as in the paper; see
-        `blendkit.deblenders.match_positions`. Without it SEP knows only pixels: the detection nearest the centre is
-        the central galaxy, the brightest other one the companion.
+        The blends' recipes, to match detections to the true positions as `match_positions` does. Without it SEP knows
+        only pixels: the detection nearest the centre is the central galaxy, the brightest other one the companion.
     flux : {"kron_masked", "kron", "isophotal"}
-        Kron flux with the neighbours' segments blanked (FLUX_AUTO, the best), Kron flux, or the light inside
-        the object's own segment (the paper's published code).
+        Kron flux with the neighbours' segments blanked (FLUX_AUTO, the best), Kron flux, or the light inside the
+        object's own segment (the paper's published code).
     masks : bool
         Whether to return the matched segments as masks, shape (ny, nx, k) for each blend.
     n_jobs, members : int, optional
@@ -58,10 +57,9 @@ def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | 
 
 
 def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n_jobs=None, desc="SEP") -> Table:
-    """What `measure` finds on each stamp from SEP's matched detections; NaN and False where it or SEP fails.
+    """What ``measure(image, found, matched, position)`` gives of each stamp; NaN and False where it or SEP fails.
 
-    ``measure(image, found, matched, position)`` gives a dict with `columns`, each (k,) or, of `PICTURES`, (ny, nx, k);
-    `matched` is as from `match_positions`, `position` its arguments after the first, or None without `truth`.
+    A dict with `columns`, each (k,) or, of `PICTURES`, (ny, nx, k); `position` is None without `truth`.
     """
     images = base.check_images(images, truth)
     n, k, positions, matching = len(images), members, [None] * len(images), base.PIXELS_ONLY

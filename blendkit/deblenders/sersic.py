@@ -41,7 +41,11 @@ class Sersic:
     """Sersic profiles, convolved with the PSF and fitted at once to each blend, from where SEP finds galaxies.
 
     A galaxy's flux is FLUX_AUTO, as for the ground truth, of what is left when the others' profiles are taken away:
-    less biased than the profile's own light, whose median on real galaxies is 3 to 7 % too large.
+    less biased than the profile's own light, whose median on real galaxies is 3 to 7 % too large. The errors are the
+    fit's own: one flux in five is within one of the truth on synthetic galaxies, one in seven on real ones, since
+    galaxies are no Sersic profiles. Radii are kept between 0.5 and 40 pixels, indices between 0.3 and 6, axis ratios
+    above 0.1. Only SEP's segments and 10 pixels around them are fitted; where a further detection lies, the profiles
+    stand in for their galaxies. A stamp that cannot be fitted is NaN and counted in ``meta["failed"]``.
 
     Parameters
     ----------
@@ -57,13 +61,6 @@ class Sersic:
         (float32, e-/s), shape (ny, nx, k) for each blend.
     n_jobs : int, optional
         Processes; default all cores.
-
-    Notes
-    -----
-    The errors are the fit's own: one flux in five is within one of the truth on synthetic galaxies, one in seven on
-    real ones, since galaxies are no Sersic profiles. Radii are kept between 0.5 and 40 pixels, indices between 0.3 and
-    6, axis ratios above 0.1. Only SEP's segments and 10 pixels around them are fitted; where a further detection lies,
-    the profiles stand in for their galaxies. A stamp that cannot be fitted is NaN and counted in ``meta["failed"]``.
     """
 
     truth: Table | None = None
@@ -87,10 +84,9 @@ class Sersic:
     def __call__(self, images: np.ndarray) -> Table:
         """Measure blends, (n, ny, nx) in e-/s.
 
-        Returns `flux` and `flux_err` (n, k), e-/s: NaN where there is no galaxy to fit; errors are the fit's own one
-        sigma (noise, and how well the other galaxies' profiles are known); `n_detected` and `case` of SEP, and `masks`
-        and `images` if asked for. ``meta`` tells how positions were `matching`, how many stamps `failed`, and in a
-        `note` what the errors leave out.
+        Returns `flux` and `flux_err` (one sigma: noise, and how well the other galaxies' profiles are known), (n, k) in
+        e-/s, NaN where there is no galaxy to fit; `n_detected` and `case` of SEP, and `masks` and `images` if asked
+        for. ``meta`` tells how positions were `matching`, and in a `note` what the errors leave out.
         """
         start = "peak of what one profile leaves over" if self.truth is None else "true position of the other"
         columns = ["flux", "flux_err", *(key for key in PICTURES if getattr(self, key))]
@@ -102,12 +98,7 @@ class Sersic:
 
 
 class _Window:
-    """A part of a stamp, and how profiles are seen there.
-
-    A profile is sampled with its centre in the middle of a pixel, near it finely enough for the cusps of steep ones.
-    In Fourier space it is then moved to where it belongs and goes through the PSF, without the pixel's response
-    where the PSF has it already.
-    """
+    """A part of a stamp; profiles are moved to where they belong there, and through the PSF, in Fourier space."""
 
     def __init__(self, rows: slice, columns: slice, psf: np.ndarray):
         self.rows, self.columns = rows, columns
@@ -117,7 +108,7 @@ class _Window:
         kernel = np.zeros(self._size)
         kernel[: len(psf), : len(psf)] = psf
         centred = np.roll(kernel, (-self._pad, -self._pad), (0, 1))
-        self._transfer = fft.rfft2(centred) / np.sinc(self._fy) / np.sinc(self._fx)
+        self._transfer = fft.rfft2(centred) / np.sinc(self._fy) / np.sinc(self._fx)  # the PSF has the pixel in it
 
     def light(self, flux, x, y, log_r, n, e1, e2) -> np.ndarray:
         """A profile of total light `flux` at column `x`, row `y` of the stamp, as the PSF shows it in the window."""
