@@ -43,38 +43,23 @@ class TrainingError(RuntimeError):
 class Plan:
     """How a network is built and trained.
 
-    Attributes
-    ----------
-    arguments : dict
-        For the network's builder in `blendkit.models`.
-    blends, valid, epochs, batch : int
-        Training blends per epoch, validation blends (the same in every epoch), epochs at most, blends per step.
-    rate : float
-        Learning rate, the highest one.
-    schedule : {"plateau", "cosine"}
-        The paper's: halve the rate after 4 flat epochs (no better validation loss), stop after 10. Or a short warm-up,
-        then down to zero over all `epochs`; "adam" is then AdamW with gradients clipped.
-    optimizer : {"adam", "muon"}
-        The paper's, or `Muon`, which brought fractions to 6.1 / 6.8 % where AdamW came to 7.4 / 8.4 %.
-    xla : bool
-        Whether TensorFlow compiles with XLA: pays for the many maps of fractions, slows plain convolutions on a CPU.
-    fresh : bool
-        False: the blends of the first epoch again in every epoch, which shows what over-fitting is.
-    close : float
-        Share of the training blends, 0 to 1, whose companion lies within 0.5 to 1.5 effective radii.
-    usual : float
-        Share of the blends in the survey's own sky at the end; all are in it in the first epoch. The others are in any.
+    `schedule` is "plateau", the paper's (halve the rate after 4 flat epochs, in which the validation loss is no better,
+    and stop after 10), or "cosine": a short warm-up, then down to zero over all `epochs`; "adam" is then AdamW with
+    gradients clipped. `optimizer` is "adam", the paper's, or "muon", which brought fractions to 6.1 / 6.8 % where AdamW
+    came to 7.4 / 8.4 %. With `fresh` False the blends of the first epoch come again in every epoch, which shows what
+    over-fitting is. Of the blends a share `usual` is in the survey's own sky at the end, in the first epoch all of
+    them; the others are in any sky. The companion lies within 0.5 to 1.5 effective radii in a share `close`.
     """
 
-    arguments: dict[str, Any]
-    blends: int
-    valid: int
-    epochs: int
-    batch: int = 16
-    rate: float = 1e-3
+    arguments: dict[str, Any]  # for the network's builder in `blendkit.models`
+    blends: int  # to train on in each epoch
+    valid: int  # to validate on, the same in every epoch
+    epochs: int  # at most
+    batch: int = 16  # blends per step
+    rate: float = 1e-3  # learning rate, the highest one
     schedule: str = "plateau"
     optimizer: str = "adam"
-    xla: bool = False
+    xla: bool = False  # in TensorFlow: pays for the many maps of fractions, slows plain convolutions on a CPU
     fresh: bool = True
     close: float = 0.0
     usual: float = 0.6
@@ -140,12 +125,7 @@ def plan_of(model_name: str, profile: str = "tutorial") -> Plan:
 
 
 def paper_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> dict[str, Any]:
-    """Loss of the paper's networks (section 3): MAPE on fluxes (equation 1), binary cross-entropy on masks.
-
-    For each blend (see `Blender`) the `loss` and its parts: `mape_central` and `mape_companion` (%), whose mean counts
-    once; `bce`, which counts once alone and a hundred times beside these percentages. (The paper's weight would be 10
-    here; with that the masks of small networks fade.)
-    """
+    """Of each blend the loss (section 3) and its parts: MAPE on fluxes (equation 1), binary cross-entropy on masks."""
     outputs = as_dict(network(blend["image"][..., None], training=training))
     values, loss = {}, 0.0
     if "fluxes" in outputs:
@@ -155,6 +135,7 @@ def paper_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> d
     if "masks" in outputs:
         share, masks = ops.clip(outputs["masks"], 1e-7, 1 - 1e-7), blend["masks"]
         values["bce"] = -ops.mean(masks * ops.log(share) + (1 - masks) * ops.log(1 - share), axis=(1, 2, 3))
+        # beside percentages a hundred times: with the paper's weight, 10 here, the masks of small networks fade
         loss = loss + (100 if "fluxes" in outputs else 1) * values["bce"]
     return {"loss": loss, **values}
 
@@ -163,12 +144,10 @@ LOSSES = dict.fromkeys(("blend2flux", "unet", "blend2mask2flux"), paper_loss) | 
 
 
 class Blender(keras.Model):
-    """What `fit` trains: rows of a recipe in, blends rendered on the device, the network's loss out.
+    """What `fit` trains: rows of a recipe in, blends of the sample in `layer` made on the device, losses out.
 
-    It trains on blends of the sample in `layer` and evaluates on those of the one in `valid`. ``loss(network, blend,
-    training)`` gives values per blend, of which `loss` is trained; the others are averaged and logged. `blend` holds
-    `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `there`, `dy` and `dx` (n, k), the noise
-    `sigma` (n,), `told` (n, 2, 2), the `hints` of fractions, and `chance` (n, 10). `recipe` is any from `_recipe`.
+    ``loss(network, blend, training)`` gives values per blend, of which `loss` is trained; the others are averaged and
+    logged. `recipe` is any from `_recipe`; evaluated are blends of the sample in `valid`.
     """
 
     def __init__(self, network: keras.Model, layer: BlendLayer, loss: Callable, recipe: dict, valid=None):
@@ -185,7 +164,11 @@ class Blender(keras.Model):
         return self.loss_function(self.network, self.blend(recipe, self.layer if training else self.valid), training)
 
     def blend(self, recipe, layer):
-        """The blends of a recipe, each in its world, and what is true of them."""
+        """The blends of a recipe, each in its world, and what is true of them.
+
+        `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `there`, `dy` and `dx` (n, k), the
+        noise `sigma` (n,), `told` (n, 2, 2), the `hints` of fractions, and `chance` (n, 10).
+        """
         parts, masks, fluxes = layer.parts(recipe)
         rows, worlds = ops.cast(recipe["rows"], "int32"), ops.cast(recipe["worlds"], "float32")
         image, parts = self.world(parts, rows, worlds, ops.cast(recipe["chance"], "float32"))
