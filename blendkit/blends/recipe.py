@@ -57,9 +57,7 @@ def draw_blends(
 
     Parameters
     ----------
-    sample : Sample
-    n : int
-    seed : int or numpy.random.Generator
+    n, seed : int, int or numpy.random.Generator
     max_dmag : float
         The magnitudes of a companion and the central galaxy differ by less than this.
     separation : (low, high)
@@ -102,9 +100,13 @@ def draw_blends(
 def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     """A table of recipes for blends that you choose yourself.
 
+    Returns columns (n, k): the arguments, and what is known of each galaxy: `inside` (share of its flux that is on the
+    stamp), `mag` and `flux` (`dmag` included), `r_eff` (pixels), `morphology`. Columns (n,): `distance` (pixels) from
+    the central galaxy to its nearest companion, `delta_mag` (magnitude of the central - that companion's). Empty places
+    have `id` -1 and NaN. ``meta`` holds the fingerprints of the galaxies, zeropoint and stamp shape.
+
     Parameters
     ----------
-    sample : Sample
     ids : array of int, shape (n, k), or (k,) for a single blend
         Catalogue ids, the central galaxy first; -1 leaves a place empty.
     dx, dy : int or array of int
@@ -115,14 +117,6 @@ def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     orient : int or array of int
         0 to 7: a transpose if it is 4 or more, then ``orient % 4`` quarter turns counter-clockwise (as `numpy.rot90`)
         about the centre pixel. Shapes as `dx`.
-
-    Returns
-    -------
-    astropy.table.Table
-        Columns (n, k): the arguments, and what is known of each galaxy: `inside` (share of its flux that is on the
-        stamp), `mag` and `flux` (`dmag` included), `r_eff` (pixels), `morphology`. Columns (n,): `distance` (pixels)
-        from the central galaxy to its nearest companion, `delta_mag` (magnitude of the central - that companion's).
-        Empty places have `id` -1 and NaN. ``meta`` holds the fingerprints of the galaxies, zeropoint and stamp shape.
     """
     ids = np.asarray(ids)
     single = ids.ndim == 1

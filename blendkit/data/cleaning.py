@@ -42,7 +42,6 @@ def clean(
 
     Parameters
     ----------
-    sample : Sample
     mag : (brightest, faintest), optional
         Keep galaxies with brightest <= mag < faintest only. The paper's other cuts were made before the release.
     morphology : tuple of str, optional

@@ -126,18 +126,15 @@ def _synthetic(n: int, seed: int, noise: str) -> Sample:
 def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, dict[str, Table]]:
     """Read the catalogue behind the paper's figures: 4,776 test blends, and what three methods measured on them.
 
+    Returns blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; and for "blend2flux",
+    "blend2mask2flux" and "SExtractor" tables of `blend_id`, `flux` (n, 2) (at zeropoint 25.96, NaN where nothing was
+    found) and `case` (SExtractor's detection case, by which the paper selects rows).
+
     Parameters
     ----------
     source : str or path
         "coindeblend": the file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3),
         downloaded once (1.1 MB). Or a csv file with the same columns, in which only measured fluxes may be empty.
-
-    Returns
-    -------
-    blends, predictions : Table, dict of str to Table
-        Blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; `blend_id`, `flux` (n, 2)
-        (at zeropoint 25.96, NaN where nothing was found) and `case` (SExtractor's detection case, by which the paper
-        selects rows) of "blend2flux", "blend2mask2flux" and "SExtractor".
     """
     path = Path(source).expanduser()
     title = path.name
