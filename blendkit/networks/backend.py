@@ -17,13 +17,12 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 def load_keras() -> ModuleType:
     """Import Keras and its backend, without what compiled code writes on stderr before it heeds any setting.
 
-    Python's own errors and warnings are not touched. With the environment variable ``TF_CPP_MIN_LOG_LEVEL=0`` all is
-    shown, such as why TensorFlow finds no GPU. Images are (ny, nx, channels), whatever the user's keras.json says.
+    With TF_CPP_MIN_LOG_LEVEL=0 in the environment all is shown, such as why TensorFlow finds no GPU.
     """
     if "keras" not in sys.modules:
         _start(backend(), quiet=os.environ.setdefault(LEVEL, "3") >= "3")
     keras = import_module("keras")
-    keras.config.set_image_data_format("channels_last")
+    keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
     return keras
 
 

@@ -98,14 +98,8 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     "locate" finds both galaxies in the blend and in the blend turned about the centre; "separate" sees the blend turned
     about them and gives each pixel three shares (central, companion, sky). The images are share x (blend - sky level);
     a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where `out_of_domain`
-    is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by a quarter.
-
-    Parameters
-    ----------
-    width : int
-        Features of a patch; 48 gives 0.9 million parameters.
-    shape : (ny, nx)
-        Of a stamp, in multiples of 32 pixels.
+    is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by a quarter. A `width`
+    of 48 features in each patch gives 0.9 million parameters; `shape` (ny, nx) is in multiples of 32 pixels.
     """
     check(shape, 32, width=width)
     image = keras.Input((*shape, 1), name="image")
@@ -266,11 +260,10 @@ def hints(blends: Table, rng: np.random.Generator) -> np.ndarray:
 def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) -> dict[str, Any]:
     """What `fractions` is trained on, of `blend` (see `blendkit.networks.training.Blender`); tensors of shape (n,).
 
-    `loss` is the sum of: three times the error of both fluxes, relative where they are bright; the cross-entropy of the
-    shares (`share`), each pixel weighted by its part of either flux; half of `mask`, binary cross-entropy and a fifth
-    of the Dice loss; a tenth of the cross-entropy of both places (`heat`); a twentieth of the quantile loss of the
-    errors (`error`); a fifth of the cross-entropy of strange stamps (`strange`). `far` are companions looked for more
-    than 3.5 pixels off.
+    `loss` is a weighted sum of: the error of both fluxes, relative where they are bright; the cross-entropy of the
+    shares (`share`), each pixel weighted by its part of either flux; `mask`, binary cross-entropy and Dice loss; the
+    cross-entropy of both places (`heat`) and of strange stamps (`strange`); the quantile loss of the errors (`error`).
+    `far` are companions looked for more than 3.5 pixels off.
     """
     ny, nx = shape = network.input_shape[1:3]
     image, unit = map(ops.stop_gradient, network.get_layer("sky")(blend["image"][..., None]))
@@ -338,10 +331,9 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
 
 
 def calibrate(blender: keras.Model, recipe: dict[str, np.ndarray], batch: int = 32) -> None:
-    """Set the scale of a network's errors and the limit of `out_of_domain`, in place, on blends not trained on.
+    """Set the scale of a network's errors and the limit of `out_of_domain` on the `valid` galaxies of a `Blender`.
 
     Of the blends of one or two galaxies, 68.3 % of the fluxes lie within one error, and 1 in 200 is called strange.
-    `blender` holds the network and a layer of `valid` galaxies; see `blendkit.networks.training.Blender`.
     """
     network = blender.network
     factor, alarm = network.get_layer("error_scale").factor, network.get_layer("watch").get_layer("alarm").bias

@@ -46,16 +46,9 @@ def blend2flux(
 def unet(depth: int = 5, filters: int = 32, *, shape: tuple[int, int] = (128, 128)) -> keras.Model:
     """The network that outlines both galaxies (section 3.2, the left part of figure 4).
 
-    Blends (n, ny, nx, 1), e-/s, become masks (n, ny, nx, 2), from 0 to 1: above 0.5 a pixel belongs to that galaxy.
-
-    Parameters
-    ----------
-    depth : int
-        Levels, each on an image half as wide as that of the level above.
-    filters : int
-        Of the first level, doubled at each one below.
-    shape : (ny, nx)
-        Of a stamp, in multiples of ``2 ** (depth - 1)`` pixels.
+    Blends (n, ny, nx, 1), e-/s, become masks (n, ny, nx, 2), from 0 to 1: above 0.5 a pixel belongs to that galaxy. It
+    has `depth` levels, each on an image half as wide as that of the level above, and `filters` at the first, doubled at
+    each one below. The `shape` (ny, nx) of a stamp is in multiples of ``2 ** (depth - 1)`` pixels.
     """
     check(shape, 2 ** (depth - 1), depth=depth, filters=filters)
     blend = keras.Input((*shape, 1), dtype="float32", name="blend")
@@ -118,9 +111,6 @@ def check(shape: tuple[int, int], step: int, **sizes: int) -> None:
 
 
 def _convolution(filters, name):
-    """A 3 x 3 convolution and ReLU, with initial weights that keep the signal's size (He et al. 2015, section 2.2).
-
-    Keras' own ones (Glorot) lose half of the variance in each layer: a U-Net then begins with deep levels that are
-    nearly silent, and marks both galaxies alike for some 80,000 blends; with these for at most 10,000.
-    """
+    """A 3 x 3 convolution and ReLU, with initial weights that keep the signal's size (He et al. 2015, section 2.2)."""
+    # with Keras' own ones a U-Net marks both galaxies alike for some 80,000 blends, with these for at most 10,000
     return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)

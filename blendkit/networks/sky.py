@@ -13,9 +13,8 @@ serial = keras.saving.register_keras_serializable("blendkit")
 def measure_sky(images, full: bool = True):
     """Sky level and noise of stamps (n, ny, nx), each (n,), whatever galaxies are on them.
 
-    The level is where pixels are densest: it starts at the lower quartile of coarse cells and moves to the mean of the
-    pixels within 1.5 sigma of it, nine times among a quarter of the pixels and, if `full`, once among all. The noise is
-    the rms of the pixels below it, where no galaxy adds light.
+    The level is where pixels are densest: from the lower quartile of coarse cells it moves to the mean of the pixels
+    within 1.5 sigma, of a quarter and, if `full`, of all. The noise is the rms of those below, where no galaxy is.
     """
     cells = ops.average_pool(images[..., None], 8, strides=8, data_format="channels_last")[..., 0]
     cells = ops.sort(ops.reshape(cells, (-1, cells.shape[1] * cells.shape[2])), axis=1)
