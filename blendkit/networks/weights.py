@@ -1,7 +1,6 @@
 """Trained networks on disk: Keras weights, and beside them a card that says where they come from."""
 
 import base64
-import hashlib
 import json
 import os
 import weakref
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pooch import file_hash
 
 from ..data.check import require
 from ..data.remote import drafted
@@ -36,7 +36,7 @@ def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Map
         path = draft / f"{name}{H5}"
         network.save_weights(path)
         _without_gaps(path)
-        own = {"name": name, "sha256": _sha256(path), "parameters": network.count_params()}
+        own = {"name": name, "sha256": file_hash(path), "parameters": network.count_params()}
         (draft / f"{name}.json").write_text(as_json({"name": name, **card} | own), encoding="utf-8")
     return Path(folder) / f"{name}{H5}"
 
@@ -78,7 +78,7 @@ def load(source: str | os.PathLike) -> tuple["keras.Model", dict]:
         card = read_card(path.with_name(path.name.removesuffix(H5) + ".json"))
         if card is None or not path.is_file():
             raise FileNotFoundError(f"'{path}' or its card is missing or damaged: keep both together, or train anew.")
-        same = _sha256(path) == card["sha256"]
+        same = file_hash(path) == card["sha256"]
         require(same, f"'{path}' does not match its card: fetch both files again, or train anew.")
         try:
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in card["arguments"].items()}
@@ -179,10 +179,6 @@ def ranges(seeds: Iterable[int]) -> str:
     seeds = np.unique(list(seeds))
     runs = np.split(seeds, np.flatnonzero(np.diff(seeds) > 1) + 1)
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run))
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _record(trained_on):
