@@ -201,9 +201,8 @@ def binned_scores(
 def calibration(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
     """How honest the predicted errors are: coverage at 1, 2 and 3 sigma, and the distribution of the pulls.
 
-    A pull is (measured - isolated flux) / predicted sigma. Methods without ``flux_err`` are left out. A row per
-    `method` and `member`: `n`, `failed`, `within_1`, `within_2`, `within_3`, `pull_mean`, `pull_scatter`: 0.683, 0.954,
-    0.997, 0 and 1 if errors are Gaussian and right; parameters and errors as in `scores`.
+    Methods without ``flux_err`` are left out. A row per `method` and `member`: `n`, `failed`, and `within_1`,
+    `within_2`, `within_3`, `pull_mean`, `pull_scatter`, as the table describes them; all else as in `scores`.
     """
     honest = {name: pred for name, pred in predictions.items() if "flux_err" in pred.colnames}
     require(honest, f"None of {', '.join(map(repr, predictions))} predicts errors: give one that does, as 'fractions'.")

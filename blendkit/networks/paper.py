@@ -17,16 +17,9 @@ def blend2flux(
 ) -> keras.Model:
     """The network that reads both fluxes (n, 2) off blends (n, ny, nx, channels), all in e-/s (section 3.1, figure 3).
 
-    Parameters
-    ----------
-    filters : int
-        Of the first of five convolutions, which have 1, 1, 2, 2 and 4 times as many: 64, 256 and 512 in table 2.
-    dense : int, optional
-        Units of each of the two dense layers; as many as `filters` when not given.
-    channels : int
-        Images per blend: one, whose sky is measured first, or three when two masks come with it.
-    shape : (ny, nx)
-        Of a stamp, in multiples of 16 pixels.
+    Five convolutions have 1, 1, 2, 2 and 4 times as many `filters`: 64, 256 and 512 in table 2. Two dense layers have
+    `dense` units each, as many as `filters` when not given. A blend has one of the `channels`, whose sky is measured
+    first, or three when two masks come with it. The `shape` (ny, nx) of a stamp is in multiples of 16 pixels.
     """
     dense = filters if dense is None else dense
     check(shape, 16, filters=filters, dense=dense, channels=channels)

@@ -186,10 +186,7 @@ class Blender(keras.Model):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """The state of a run after its last whole epoch, kept in its folder, each file in place of the last in one step.
-
-    `asked` makes one run differ from another; the callbacks of `schedule` hear of an earlier call's epochs as well.
-    """
+    """The state of a run after its last whole epoch, in its folder; `asked` makes one run differ from another."""
 
     def __init__(self, out: Path, asked: dict[str, Any], schedule: list):
         super().__init__()
@@ -209,7 +206,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.rows, self.hardware, self.saved, self.mixed = (state[n] for n in ("rows", "hardware", "saved", "mixed"))
 
     def on_train_begin(self, logs=None):
-        """Go on where the run was."""
+        """Go on where the run was; the callbacks of `schedule` hear of an earlier call's epochs as well."""
         for epoch, row in enumerate(self.rows):
             for callback in self.schedule:
                 callback.on_epoch_end(epoch, dict(row))

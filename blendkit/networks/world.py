@@ -54,9 +54,8 @@ KINDS, CROWD = 8, 3  # of strange stamps; so many galaxies are strange
 def strange_stamps(images, light, sigma, members, chance):
     """Stamps that no network here is made for, and how sure that is (0 or 1), made from ordinary ones (n, ny, nx).
 
-    A crowd, a star, a bleeding column, the mosaic's edge, a trail, an uneven sky, no galaxy in the centre, a blotchy
-    sky: `chance`, (n, 10) and uniform, says which one and how. `light` (n, ny, nx) is the same without the noise that
-    was added, `sigma` the noise (n,), `members` the number of galaxies (n,).
+    Which of the `stamps` below and how is said by `chance`, (n, 10) and uniform. `light` (n, ny, nx) is the same
+    without the noise that was added, `sigma` the noise (n,), `members` the number of galaxies (n,).
     """
     ny, nx = images.shape[1:]
     kind, turn, *u = (value[:, None, None] for value in ops.unstack(chance, axis=1))
@@ -82,13 +81,13 @@ def strange_stamps(images, light, sigma, members, chance):
     away = 14 + 40 * u[1]
     blotches = smoothed(noise[..., None])[..., 0]
     stamps = [
-        images + others[0] + ops.where(many, others[1], 0.0),
+        images + others[0] + ops.where(many, others[1], 0.0),  # a crowd
         ops.where(u[5] < 0.3, noise, images) + star,
-        ops.where(column, 5 * bright, images),
-        ops.where(along > 50 * u[1], ops.where(u[2] < 0.7, 0.0, u[3] * sigma), images),
+        ops.where(column, 5 * bright, images),  # it bleeds
+        ops.where(along > 50 * u[1], ops.where(u[2] < 0.7, 0.0, u[3] * sigma), images),  # the mosaic's edge
         images + trail,
-        images + sigma * ops.where(u[3] < 0.5, slope, waves),
-        ops.where(u[2] < 0.7, _rolled(images, away * cos, away * sin), noise),
+        images + sigma * ops.where(u[3] < 0.5, slope, waves),  # an uneven sky
+        ops.where(u[2] < 0.7, _rolled(images, away * cos, away * sin), noise),  # no galaxy in the centre
         light + 3 * blotches,
     ]
     made = sum(ops.where(kind == i, stamp, 0.0) for i, stamp in enumerate(stamps))
