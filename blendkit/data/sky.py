@@ -8,7 +8,6 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from .check import require
 
-BANK_SIZE = 16
 NOISE = 0.006  # sigma of the survey's sky, e-/s per pixel
 CORRELATION = 0.62  # pixels: white noise smoothed so is correlated as CANDELS' is, 0.52, 0.27 diagonally, 0.07 at two
 LEVEL = 0.1  # scatter of the sky's level from stamp to stamp, in NOISE
@@ -85,7 +84,7 @@ def _bend(step, rim, width):
     return spread(cg(matrix, step, rtol=0.1, maxiter=20)[0])
 
 
-def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = BANK_SIZE) -> np.ndarray:
+def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = 16) -> np.ndarray:
     """Stamps of pure sky, (size, ny, nx), from the emptiest ones of a sample: they fill what shifts and turns leave."""
     covered = np.count_nonzero(segmaps, axis=(1, 2))
     sky = []

@@ -105,8 +105,7 @@ class _Window:
         self._shape, self._pad = (rows.stop - rows.start, columns.stop - columns.start), len(psf) // 2
         self._size = tuple(fft.next_fast_len(side + 2 * self._pad, real=True) for side in self._shape)
         self._fy, self._fx = fft.fftfreq(self._size[0])[:, None], fft.rfftfreq(self._size[1])
-        kernel = np.zeros(self._size)
-        kernel[: len(psf), : len(psf)] = psf
+        kernel = np.pad(psf, [(0, side - len(psf)) for side in self._size])
         centred = np.roll(kernel, (-self._pad, -self._pad), (0, 1))
         self._transfer = fft.rfft2(centred) / np.sinc(self._fy) / np.sinc(self._fx)  # the PSF has the pixel in it
 
