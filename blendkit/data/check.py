@@ -45,6 +45,14 @@ def plain(what: str, values, kind: str = "numbers", scale: float | None = None) 
     return values if mask is None or not np.any(mask) else np.where(mask, np.nan, values)
 
 
+def floats(values, what: str = "the column") -> np.ndarray:
+    """Numbers as float64, NaN where they are masked."""
+    try:
+        return np.asarray(np.ma.filled(np.ma.asarray(values).astype(float), np.nan))
+    except ValueError:
+        raise ValueError(f"{what} is not numeric: check that it is a galaxy catalogue.") from None
+
+
 def read_table(path: str | os.PathLike, known: str) -> Table:
     """A table with one of the usual separators, with or without comments; its header has the column `known`."""
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()

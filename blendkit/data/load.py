@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table
 
-from .check import read_table, require
+from .check import floats, read_table, require
 from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing, settle
-from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample, floats
+from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample
 from .simulate import VERSION, simulate
 
 REFERENCE = Path(__file__).resolve().parents[1] / "shipped" / "reference"
@@ -92,7 +92,7 @@ def _catalog(path: Path) -> Table:
     for name in table.colnames:
         column = table[name]
         if name in ("mag", "r_eff", "z") and column.unit is None:
-            table[name] = floats(f"'{path}'", name, column)
+            table[name] = floats(column, f"the column {name} of '{path}'")
         elif np.ma.isMaskedArray(column):
             words = column.dtype.kind in "US" or column.mask.all()
             table[name] = column.astype(str).filled("") if words else column.astype(float).filled(np.nan)
@@ -150,7 +150,8 @@ def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, di
     for name in ("id", "distance", "detection", *(f"{galaxy}_{key}" for key in keys for galaxy in ("g1", "g2"))):
         require(name in table.colnames and len(table), f"'{path}' has no column {name} or no rows, {cure}")
         words = name.endswith("type")
-        values = np.ma.filled(table[name].astype(str), "") if words else floats(f"'{path}'", name, table[name])
+        what, column = f"the column {name} of '{path}'", table[name]
+        values = np.ma.filled(column.astype(str), "") if words else floats(column, what)
         empty = np.flatnonzero(values == "" if words else np.isnan(values))
         whole = "flux_" in name or not len(empty)
         require(whole, f"'{path}' has an empty field in its column {name}, row {empty[:1] + 1}, {cure}")

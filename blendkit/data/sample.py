@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from astropy.table import Table
 
-from .check import plain, require
+from .check import floats, plain, require
 from .remote import CANDELS_FILES, drafted
 from .sky import sky_bank
 
@@ -144,14 +144,6 @@ def digest(*arrays) -> str:
     return h.hexdigest()
 
 
-def floats(where: str, name: str, column) -> np.ndarray:
-    """A column of numbers as float, NaN where it is masked."""
-    try:
-        return np.asarray(np.ma.filled(np.ma.asarray(column).astype(float), np.nan))
-    except ValueError:
-        raise ValueError(f"the column {name} of {where} is not numeric: check that it is a galaxy catalogue.") from None
-
-
 def _admitted(sample):
     """The parts of a sample in the kit's own units and types."""
     zeropoint = plain("the zeropoint", sample.zeropoint, "AB magnitudes")[()]
@@ -220,7 +212,7 @@ def _check(sample: Sample) -> None:
     require(whole, f"the ids are {ids.dtype}, expected whole numbers from 0 to 2**63 - 1: number the galaxies.")
     y, x = sample.centre
     mag, radius, flux = (
-        floats("the catalogue", name, catalog[name]) if name in found else np.ones(len(ids))
+        floats(catalog[name], f"the column {name} of the catalogue") if name in found else np.ones(len(ids))
         for name in ("mag", "r_eff", "flux_auto")
     )
     unknown = ~np.isin(np.asarray(catalog["morphology"], str), MORPHOLOGIES)

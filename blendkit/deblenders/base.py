@@ -8,7 +8,7 @@ from astropy.table import Table
 from scipy.optimize import linear_sum_assignment
 
 from ..blends.recipe import check_unedited
-from ..data.check import plain, require
+from ..data.check import floats, plain, require
 from ..data.photometry import Detections
 from ..networks.weights import was_seen
 
@@ -175,7 +175,7 @@ def check_predictions(blends: Table, pred: Table, name: str = "the predictions")
     require(good, "there are no blends to score, expected at least one: draw some with draw_blends.")
     check_columns(pred, len(blends), name)
     check_belongs(blends, pred, name)
-    flux = np.ma.filled(np.ma.asarray(pred["flux"], float), np.nan)
+    flux = floats(pred["flux"])
     given = f"{name} have {flux.shape[1]} fluxes per blend, expected {np.shape(blends['flux'])[1]}"
     cure = "SEP takes truth=blends or members, networks know pairs, and bk.match sorts objects that have x and y"
     require(flux.shape[1] == np.shape(blends["flux"])[1], f"{given}: {cure}.")

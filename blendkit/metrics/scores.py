@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import Column, Table, vstack
 from numpy.typing import ArrayLike
 
-from ..data.check import plain, require
+from ..data.check import floats, plain, require
 from ..data.sample import MORPHOLOGIES
 from ..deblenders.base import CASES, check_predictions, plain_fluxes
 from .bootstrap import robust_scatter, scatter, weighted_mean, weighted_median, with_errors
@@ -323,11 +323,6 @@ def described(lines: list[tuple], first: Sequence[str], names: Sequence[str]) ->
     for name in KEYS.keys() & set(first):
         table[name].description, table[name].format = KEYS[name], ".3f" if name in ("low", "high") else None
     return table
-
-
-def floats(values: ArrayLike) -> np.ndarray:
-    """A float64 array; what is masked, as in tables read from files with empty fields, is NaN."""
-    return np.asarray(np.ma.filled(np.ma.asarray(values, dtype=float), np.nan))
 
 
 def words(values: ArrayLike) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 import platform
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -320,6 +320,8 @@ def _alone(out):
     try:
         with FileLock(out / ".lock", timeout=0):
             yield
+            with suppress(OSError):
+                (out / ".lock").unlink()
     except Timeout:
         told = f"another training writes to '{out}' at this moment"
         raise TrainingError(f"{told}: wait until it has ended, or give another out.") from None
