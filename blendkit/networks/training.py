@@ -319,9 +319,11 @@ def _alone(out):
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / ".lock", timeout=0):
-            yield
-            with suppress(OSError):
-                (out / ".lock").unlink()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (out / ".lock").unlink()
     except Timeout:
         told = f"another training writes to '{out}' at this moment"
         raise TrainingError(f"{told}: wait until it has ended, or give another out.") from None

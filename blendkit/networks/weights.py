@@ -136,28 +136,6 @@ def was_seen(trained_on: Mapping[str, Any], fingerprints: Mapping[int, str]) -> 
     return [i for i, digest in fingerprints.items() if known(i, digest)]
 
 
-def readable(card: Mapping[str, Any]) -> str:
-    """A card as a few plain lines."""
-    if not card:
-        return "Nothing is known of this network's training: it came without a card."
-    arguments = ", ".join(f"{key}={value!r}" for key, value in card["arguments"].items())
-    number = f", {card['parameters']:,} parameters" if "parameters" in card else ""
-    seeds, n, seconds, hardware = (card.get(key) for key in ("seeds", "n_galaxies", "seconds", "hardware"))
-    data = [card.get("sample"), seeds and f"all galaxies of the simulation seeds {ranges(seeds)}"]
-    recipe = [f"{key} {card[key]}" for key in ("profile", "seed", "epochs") if key in card]
-    recipe += [seconds and f"{seconds / 60:.3g} minutes", hardware and f"on {hardware}"]
-    said = {
-        "data": "; ".join(filter(None, [*data, n and f"{n:,} galaxies in all"])),
-        "recipe": ", ".join(filter(None, recipe)),
-        "versions": ", ".join(f"{key} {value}" for key, value in card.get("versions", {}).items()),
-        "accuracy": "; ".join(_accuracy(card.get("accuracy", {}))),
-        "limits": " ".join(card.get("limits", [])),
-        "made by": card.get("made_by"),
-    }
-    title = f"{card.get('name', 'a network')}: {card['architecture']}({arguments}){number}"
-    return "\n".join([title, *(f"  {key}: {text}" for key, text in said.items() if text)])
-
-
 def read_card(path: Path) -> dict | None:
     """What a JSON file holds if that is a card."""
     try:
@@ -190,15 +168,3 @@ def _record(trained_on):
         runs = (list(map(int, run.split(" to "))) for run in seeds.split(", "))
         seeds = [seed for run in runs for seed in range(run[0], run[-1] + 1)]
     return dict.fromkeys(seeds), places, dict.fromkeys(real.split() if isinstance(real, str) else real)
-
-
-def _accuracy(values, prefix=""):
-    """``mape 6.4 ± 0.2`` for every number that has an error beside it, or ``mape 6.4``; groups one after the other."""
-    lines, numbers = [], []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            lines += _accuracy(value, f"{prefix}{key} ")
-        elif not key.endswith("_err"):
-            error = f" ± {values[f'{key}_err']:.3g}" if f"{key}_err" in values else ""
-            numbers.append(f"{key} {value:.3g}{error}")
-    return [f"{prefix.strip()}: {', '.join(numbers)}"] * bool(numbers) + lines
