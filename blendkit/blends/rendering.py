@@ -95,8 +95,7 @@ def export(
     with drafted(folder, size) as draft, ExitStack() as files:
         stacks = [files.enter_context(open(draft / f"{prefix}_{name}.npy", "wb")) for name in kinds]
         for stack, (dtype, shape) in zip(stacks, kinds.values(), strict=True):
-            header = {"descr": dtype, "fortran_order": False, "shape": (n, *shape)}
-            np.lib.format.write_array_header_1_0(stack, header)
+            np.lib.format.write_array_header_1_0(stack, {"descr": dtype, "fortran_order": False, "shape": (n, *shape)})
         for start in tqdm(range(0, n, 256), desc="exporting", disable=None, leave=False):
             rendered = render(sample, blends[start : start + 256], fill=fill)
             for stack, pixels, (dtype, _) in zip(stacks, rendered, kinds.values(), strict=True):

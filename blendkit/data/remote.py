@@ -110,13 +110,6 @@ def drafted(folder: Path, size: int = 0) -> Iterator[Path]:
         raise OSError(errno.ENOSPC, told) from None
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to; that file takes the place of `path` once it is complete and on the disk."""
-    with drafted(path.parent) as draft:
-        yield draft / path.name
-
-
 def missing(folder: Path) -> list[str]:
     """The files of a sample that a folder lacks."""
     return [name for name in CANDELS_FILES if not (folder / name).is_file()]

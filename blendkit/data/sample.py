@@ -152,7 +152,8 @@ def _admitted(sample):
     for name, stack in parts.items():
         if hasattr(stack, "unit") or hasattr(stack, "mask") or isinstance(stack, list | tuple):
             parts[name] = plain(f"the {name}", stack, "e-/s", zeropoint).astype(np.float32)
-    parts["segmaps"], labels = _numbered(np.ma.filled(sample.segmaps, 0)), sample.segmaps
+    labels = np.ma.filled(sample.segmaps, 0)
+    parts["segmaps"] = _numbered(labels)
     if not isinstance(sample.catalog, Table):
         return parts
     catalog = Table(sample.catalog, copy=False)
@@ -162,7 +163,7 @@ def _admitted(sample):
             catalog[name] = plain(f"the catalogue's {name}", catalog[name], kind, scale)
     if "id" in catalog.colnames and catalog["id"].dtype.kind == "u" and not (catalog["id"] >= 2**63).any():
         catalog["id"] = np.asarray(catalog["id"]).astype(np.int64)
-    if "segval" in catalog.colnames and getattr(labels, "dtype", np.uint8) != np.uint8 and len(labels) == len(catalog):
+    if "segval" in catalog.colnames and labels.ndim == 3 and len(labels) == len(catalog):
         centre = np.s_[:, labels.shape[1] // 2, labels.shape[2] // 2]
         catalog["segval"] = np.where(catalog["segval"] == labels[centre], parts["segmaps"][centre], catalog["segval"])
     return parts | {"catalog": catalog, "zeropoint": zeropoint, "pixel_scale": pixel_scale}
@@ -184,14 +185,12 @@ def _numbered(segmaps):
 def _check(sample: Sample) -> None:
     """Raise a ValueError with one sentence on the first thing that is wrong with a sample."""
     images, segmaps, catalog = sample.images, sample.segmaps, sample.catalog
-    for what, stack, dtype, cure in (
-        ("images", images, "float32", "convert them with images.astype('float32')"),
-        ("segmaps", segmaps, "uint8", "give whole numbers"),
-    ):
+    how = {"images": "convert them with images.astype('float32')", "segmaps": "give whole numbers"}
+    for what, stack, dtype in (("images", images, "float32"), ("segmaps", segmaps, "uint8")):
         shape, kind = getattr(stack, "shape", None), getattr(stack, "dtype", type(stack).__name__)
         good = isinstance(stack, np.ndarray) and stack.ndim == 3 and kind == dtype
-        how = f"stack the stamps along a first axis, and {cure}"
-        require(good, f"{what} are {kind} of shape {shape}, expected {dtype} of shape (n, ny, nx): {how}.")
+        expected = f"expected {dtype} of shape (n, ny, nx): stack the stamps along a first axis, and {how[what]}"
+        require(good, f"{what} are {kind} of shape {shape}, {expected}.")
     found = getattr(catalog, "colnames", ())
     lacks = ", ".join(name for name in NEEDED if name not in found)
     require(not lacks, f"the catalogue lacks {lacks}, expected a Table of {', '.join(NEEDED)}: rename or add columns.")

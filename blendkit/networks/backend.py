@@ -15,10 +15,7 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def load_keras() -> ModuleType:
-    """Import Keras and its backend, without what compiled code writes on stderr before it heeds any setting.
-
-    With TF_CPP_MIN_LOG_LEVEL=0 in the environment all is shown, such as why TensorFlow finds no GPU.
-    """
+    """Import Keras and its backend, without their chatter unless TF_CPP_MIN_LOG_LEVEL=0 asks (why is no GPU found?)."""
     if "keras" not in sys.modules:
         _start(backend(), quiet=os.environ.setdefault(LEVEL, "3") >= "3")
     keras = import_module("keras")
@@ -36,9 +33,8 @@ def _start(name, quiet):
             os.dup2(nowhere.fileno() if quiet else screen, 2)
         import_module("keras")
     except Exception as error:  # each backend has errors of its own
-        why = f"Keras cannot start the backend {name!r} ({str(error).partition(chr(10))[0]})"
-        cure = "set the environment variable KERAS_BACKEND to tensorflow, jax or torch before Python starts"
-        raise ImportError(f"{why}: install it, or {cure}; SEP needs none.") from None
+        told = f"Keras cannot start the backend {name!r} ({str(error).partition(chr(10))[0]}): install it, or set"
+        raise ImportError(f"{told} KERAS_BACKEND to tensorflow, jax or torch before Python starts.") from None
     finally:
         os.dup2(screen, 2)
         os.close(screen)

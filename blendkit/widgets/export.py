@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from ..data.remote import replacing
+from ..data.remote import drafted
 from .explorer import MIME, BlendExplorer
 from .view import CAPTIONS, CSS, JS
 
@@ -43,9 +43,8 @@ def export_html(source: BlendExplorer | str | os.PathLike, path: str | os.PathLi
     """
     path = Path(path)
     text = _PAGE + _fragment(source.page()) if isinstance(source, BlendExplorer) else _notebook_page(Path(source))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    with drafted(path.parent) as draft:
+        (draft / path.name).write_text(text, encoding="utf-8")
     return path
 
 

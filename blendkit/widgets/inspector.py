@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from ..data.check import require
 from ..data.cleaning import read_decisions, remove_neighbours
-from ..data.remote import replacing
+from ..data.remote import drafted
 from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..figures.style import sky_noise
@@ -109,9 +109,8 @@ class StampInspector(Board):
         if name in ("accept", "reject"):
             self.decisions = self.decisions | {self.current: name}
             lines = ["id,decision", *(f"{i},{decision}" for i, decision in sorted(self.decisions.items()))]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as draft:
-                draft.write_text("\n".join([*lines, ""]))
+            with drafted(self.path.parent) as draft:
+                (draft / self.path.name).write_text("\n".join([*lines, ""]))
         self.position = min(max(self.position + (-1 if name == "back" else 1), 0), len(self.chosen) - 1)
         self._show()
 
