@@ -120,7 +120,7 @@ def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 10, member
     stamps = []
     for row, mag, off, image, mask in zip(order, true, dmag, images, masks, strict=True):
         off = ": not measured" if np.isnan(off) else f" → {mag + off:.2f} ({off:+.2f})".replace("-", "−")
-        title = f"row {row}: {_apart(blends[row])}"
+        title = f"row {row}\n{_apart(blends[row])}"
         stamps.append(Stamp(image, outlines_of(mask), title=title, below=f"{mag:.2f}{off}", colour=COLOURS[member]))
     failed, off = np.isinf(size).sum(), size[np.isfinite(size)]
     said = [f"{failed} {f'of the {failures} ' if failed < failures else ''}not measured"] if failed else []

@@ -171,7 +171,7 @@ def trust_map(table: Table) -> Figure:
             bottom.set(xlabel=_AXES[name][1], xlim=(-0.4, len(at) - 0.6), ylim=(-4, 104))
             top.set(title=_AXES[name][0], yscale="log")
         least, most = max(table["median"].min() / 2, 0.1), 2 * table["median"].max()
-        axes[0, 0].set(ylabel="median error of the flux (%)", ylim=(least, most))
+        axes[0, 0].set(ylabel="median error (%)", ylim=(least, most))
         plain_log(axes[0, 0].yaxis)
         axes[1, 0].set_ylabel("within one error (%)")
     return fig

@@ -98,7 +98,7 @@ def test_the_worst_are_shown_with_what_went_wrong(drawn, accepted, blends, pred)
     fig = drawn(lambda: figures.worst_blends(accepted, blends, pred, n=6))
     title = "half of it: the 6 worst blends for the companion, 2 not measured, the others off by 1.38 to 1.50 mag"
     assert " ".join(fig.get_suptitle().split()) == title
-    assert [int(ax.get_title().split(":")[0].removeprefix("row ")) for ax in fig.axes] == [5, 9, 39, 38, 37, 36]
+    assert [int(ax.get_title().split("\n")[0].removeprefix("row ")) for ax in fig.axes] == [5, 9, 39, 38, 37, 36]
     true = blends.meta["zeropoint"] - 2.5 * np.log10(blends["flux"][:, 1])
     assert fig.axes[0].get_xlabel() == f"{true[5]:.2f}: not measured"
     assert fig.axes[2].get_xlabel() == f"{true[39]:.2f} → {true[39] + 1.5:.2f} (+1.50)"
