@@ -79,7 +79,6 @@ def test_networks_are_yours_where_you_trained_them(tmp_path):
     card = {"architecture": "blend2flux", "arguments": {"filters": 2, "shape": (32, 32)}}
     bk.weights.save(bk.models.blend2flux(**card["arguments"]), tmp_path / "blend2flux", "blend2flux", card)
     networks, yours = lessons.networks_of(tmp_path, ["blend2flux", "unet"], "tutorial")
-    assert yours == ["blend2flux"]
-    assert networks["blend2flux"].card["name"] == "blend2flux"
+    assert (yours, networks["blend2flux"].card["name"]) == (["blend2flux"], "blend2flux")
     assert "masks" in networks["unet"](np.zeros((1, 128, 128), np.float32)).colnames
     assert lessons.networks_of(tmp_path, ["blend2flux"], "quick")[1] == []
