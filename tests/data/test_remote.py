@@ -133,8 +133,7 @@ class TestDownload:
         sample = bk.load_sample("candels")
         out, err = capsys.readouterr()
         assert (out, err.count("\n"), err.count("\r")) == ("", 1, 0)
-        assert (len(sample), sample.name) == (4, "CANDELS")
-        assert contents(folder) == release
+        assert (len(sample), sample.name, contents(folder)) == (4, "CANDELS", release)
         assert list(folder.parent.iterdir()) == [folder]
         (folder.parent / "as usual").touch()
         modes = {path.stat().st_mode & 0o777 for path in (*folder.iterdir(), folder.parent / "as usual")}

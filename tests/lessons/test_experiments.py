@@ -26,8 +26,7 @@ def run():
     rng, n = np.random.default_rng(0), 400
     ids = np.stack([rng.permutation(40)[:2] for _ in range(n)]) + 1
     flux = 10 ** rng.uniform(1, 2.5, 40)[ids - 1]
-    blends = Table({"id": ids, "flux": flux}, meta={"zeropoint": 25.96})
-    lone = rng.random(n) < 0.3
+    blends, lone = Table({"id": ids, "flux": flux}, meta={"zeropoint": 25.96}), rng.random(n) < 0.3
     classical = flux * rng.normal(1, 0.2, flux.shape)
     classical[lone] = np.stack([flux[lone].sum(axis=1), np.full(lone.sum(), np.nan)], axis=1)
     case, found = np.where(lone, "only central", "both"), np.where(lone, 1, 2)

@@ -297,7 +297,8 @@ class TestFigure5AndBins:
     ])  # fmt: skip
     def test_wrong_bins(self, by, bins):
         blends, pred = catalogue(5)
-        refused(lambda: binned_scores(blends, {"a": pred}, by, bins))
+        with pytest.raises(ValueError, match=r"\w+"):
+            binned_scores(blends, {"a": pred}, by, bins)
 
 
 class TestCalibrationAndMasks:

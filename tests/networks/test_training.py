@@ -434,12 +434,13 @@ class TestErrors:
         ("valid", lambda two: replace(two[1], zeropoint=20.0), "zeropoint"),
         ("valid", lambda two: gaussian_sample(4, (64, 64), seed=9), "stamp size"),
         ("train", lambda two: gaussian_sample(2, SHAPE, mags=[18, 23]), "within 2.0 mag"),
-        ("train", lambda two: replace(two[0], catalog=two[0].catalog[two[0].catalog.colnames[:-1]]), "bk.clean"),
+        ("train", lambda two: replace(two[0], catalog=two[0].catalog[two[0].catalog.colnames[:-1]]), r"bk\.clean"),
     ])  # fmt: skip
     def test_arguments(self, two, tmp_path, key, value, told):
         given = {"model_name": "blend2flux", "train": two[0], "valid": two[1], "profile": "quick"}
         given[key] = value(two) if callable(value) else value
-        refused(lambda: bk.train(**given, out=tmp_path), told, error=(ValueError, FileNotFoundError))
+        with pytest.raises((ValueError, FileNotFoundError), match=told):
+            bk.train(**given, out=tmp_path)
         assert not list(tmp_path.iterdir())
 
     def test_paper_without_gpu(self, two, tmp_path, monkeypatch, pretended):
@@ -457,4 +458,5 @@ class TestErrors:
 
     def test_plans(self):
         for key, value in {"blends": 30, "epochs": 0, "rate": -1.0, "schedule": "linear", "optimizer": "sgd"}.items():
-            refused(lambda key=key, value=value: replace(TINY["unet"], **{key: value}), key.rstrip("s"))
+            with pytest.raises(ValueError, match=key.rstrip("s")):
+                replace(TINY["unet"], **{key: value})
