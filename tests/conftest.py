@@ -5,6 +5,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +62,7 @@ def shared(name):
     return SHARED / name
 
 
-session = pytest.fixture(scope="session")
+session, module = (pytest.fixture(scope=scope) for scope in ("session", "module"))
 hst_folder = session(lambda: shared("hst-sample"))  # 96 real galaxies
 drizzled_folder = session(lambda: shared("hst-drizzled"))  # the same, in the survey's sky
 hst = session(lambda hst_folder: bk.load_sample(hst_folder))
@@ -89,6 +91,22 @@ def twenty(accepted):
     exact = {"flux": blends["flux"], "masks": bk.render(accepted, blends)[1]}
     exact["images"] = bk.render_parts(accepted, blends)
     return blends, {"fluxes": fluxes, "exact": Table(exact)}
+
+
+def refused(call, *words, error=ValueError):
+    """A call fails with one short sentence that holds these words, and offers a cure; gives the sentence."""
+    with pytest.raises(error, match=r"\A[^\n]{,500}(: |expected)[^\n]*\.\Z") as caught:
+        call()
+    told = str(caught.value)
+    assert told.isprintable()
+    assert [word for word in words if str(word) not in told] == [], told
+    return told
+
+
+def in_python(code, **environment):
+    """A process of its own that runs this code, when it has ended; a variable set to None is none."""
+    environment = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
 def only_row(table, **where):

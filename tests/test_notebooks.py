@@ -15,22 +15,17 @@ from tools.notebook_numbers import NUMBERS
 # galaxies, tolerances allow for other libraries
 EXPECTED = {
     "01_clean_the_sample": {
-        "galaxies": ((200, 0), (96, 0)), "kept": ((179, 3), (91, 2)), "truth.n": ((177, 3), None),
-    },
+        "galaxies": ((200, 0), (96, 0)), "kept": ((179, 3), (91, 2)), "truth.n": ((177, 3), None)},
     "02_build_blends": {
         "blends": ((300, 0), (300, 0)), "median_distance": ((17, 4), None),
-        "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002)),
-    },
+        "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002))},
     "03_train_networks": {
         "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
-        "half_each_mape": ((52, 8), (60, 10)),
-        "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
+        "half_each_mape": ((52, 8), (60, 10)), "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
         "networks.blend2flux.mape_central": ((40, 12), (49, 14)),
         "networks.unet.iou_central": ((0.46, 0.15), (0.48, 0.15)),
-        "networks.fractions.mape_central": ((22, 8), (20, 8)),
-        "networks.fractions.mape_companion": ((18, 7), (27, 9)), "sep.mape_central": ((14.5, 4), (16, 5)),
-        "sep.mape_companion": ((19, 5), (25, 7)),
-    },
+        "networks.fractions.mape_central": ((22, 8), (20, 8)), "networks.fractions.mape_companion": ((18, 7), (27, 9)),
+        "sep.mape_central": ((14.5, 4), (16, 5)), "sep.mape_companion": ((19, 5), (25, 7))},
     "04_compare_methods": {
         "cases.both": ((0.80, 0.05), (0.74, 0.06)), "cases.more": ((0.06, 0.03), None),
         "scores.SEP isophotal, central.mape_flux": ((22, 4), (17, 5)),
@@ -40,21 +35,18 @@ EXPECTED = {
         "scores.SEP Kron, neighbour masked, companion.scatter": ((0.39, 0.12), None),
         "exam.fractions.mean": ((6.0, 1.5), (7.1, 1.5)), "exam.blend2flux.mean": ((10.8, 2), (18.8, 3)),
         "exam.blend2mask2flux.mean": ((11.1, 2), (14.6, 3)), "exam.SExtractor.mean": ((23.2, 4), (29.7, 6)),
-        "iou.fractions": ((0.81, 0.03), (0.82, 0.04)),
-        "iou.unet": ((0.78, 0.03), (0.74, 0.04)), "iou.blend2mask2flux": ((0.71, 0.05), (0.71, 0.05)),
-        "published.blend2flux": ((0.1203, 0.0001), (0.1203, 0.0001)),
-    },
+        "iou.fractions": ((0.81, 0.03), (0.82, 0.04)), "iou.unet": ((0.78, 0.03), (0.74, 0.04)),
+        "iou.blend2mask2flux": ((0.71, 0.05), (0.71, 0.05)),
+        "published.blend2flux": ((0.1203, 0.0001), (0.1203, 0.0001))},
     "05_trust_the_numbers": {
         "blends": ((24, 0), (24, 0)), "SEP.off 0.median": ((11.3, 4), (17.7, 5)),
         "fractions.off 0.median": ((2.2, 1.0), (4.5, 1.5)), "crowd.bias": ((0.17, 0.08), (0.03, 0.05)),
         "crowd.plain": ((0.43, 0.12), (0.09, 0.05)), "flags.ordinary": ((0.0, 0.09), (0.04, 0.09)),
-        "flags.strange": ((1.0, 0.1), (0.96, 0.13)),
-    },
+        "flags.strange": ((1.0, 0.1), (0.96, 0.13))},
     "06_your_own_method": {
         "blends": ((300, 0), (300, 0)), "ranking.two Sérsic profiles.mape_all": ((6.4, 2), None),
         "ranking.fractions.mape_all": ((7.9, 2), (5.7, 2)), "ranking.half a turn.median": ((16.9, 5), None),
-        "lone.two or more found, pixels only": ((12.0, 3), (11.1, 4)),
-    },
+        "lone.two or more found, pixels only": ((12.0, 3), (11.1, 4))},
 }  # fmt: skip
 BOTH = ("central", "companion")
 

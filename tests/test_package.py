@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from conftest import in_python, refused
 
 import blendkit as bk
 from blendkit import session
@@ -29,15 +31,7 @@ FACE = {
 COMES_WITH = {"h5py": "tensorflow", "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow",
               "nbformat": "nbconvert", "mpl_toolkits": "matplotlib", "pil": "matplotlib",
               "traitlets": "ipywidgets"}  # fmt: skip
-
-
 NETWORKS = {"keras", "tensorflow", "torch", "jax"}
-
-
-def imported_after(code):
-    code = f"import sys, blendkit as bk; {code}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines()[-1].split())
 
 
 class TestFace:
@@ -50,7 +44,8 @@ class TestFace:
          NETWORKS),
     ])  # fmt: skip
     def test_nothing_is_loaded_before_it_is_needed(self, code, unwanted):
-        loaded = imported_after(code)
+        code = f"import sys, blendkit as bk; {code}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+        loaded = set(in_python(code).stdout.splitlines()[-1].split())
         assert "blendkit" in loaded
         assert not loaded & unwanted
 
@@ -178,5 +173,37 @@ class TestPreflight:
 
 def test_profiles():
     assert bk.profile("quick").blends < bk.profile("tutorial").blends < bk.profile("paper").blends
-    with pytest.raises(ValueError, match="'fast'"):
-        bk.profile("fast")
+    refused(lambda: bk.profile("fast"), "'fast'")
+
+
+# what a student has after `pip install .`, in any folder
+USE = """
+import blendkit as bk
+assert bk.__file__.startswith({site!r}), bk.__file__
+sample = bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)
+bk.BlendExplorer(sample)
+for name in bk.weights.shipped():
+    bk.deblenders.Network(name)
+assert len(bk.tables.reference_scores()) and bk.tables.reference_cases()
+if {published!r}:
+    assert len(bk.load_published({published!r})[0])
+bk.preflight()
+"""
+
+
+def test_what_pip_installs_has_networks_explorer_and_tables(tmp_path, monkeypatch):
+    build, site = tmp_path / "build", tmp_path / "site"
+    build.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, build)
+    shutil.copytree(ROOT / "blendkit", build / "blendkit", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--target", site, build], check=True)
+    published = ROOT.parent / "shared" / "data" / "paper" / "output_catalog.csv"
+    code = USE.format(site=str(site), published=str(published) if published.is_file() else "")
+    monkeypatch.chdir(tmp_path)
+    done = in_python(code, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    assert "All is well" in done.stdout
+    files = [path for path in (ROOT / "blendkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert not [path for path in files if not (site / path.relative_to(ROOT)).is_file()]

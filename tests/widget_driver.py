@@ -61,11 +61,6 @@ def report(errors: list[dict[str, str]]) -> str:
     return "\n".join(text.removesuffix(" ()") for text in texts)
 
 
-def captured_errors(outputs) -> list[dict]:
-    """The errors among the outputs of a cell or of an output widget."""
-    return [o for o in outputs if o.get("output_type") == "error"]
-
-
 def watch() -> None:
     """Record exceptions in threads, tasks, comm messages and callbacks; twice is as once."""
     threading.excepthook = _record_thread

@@ -36,7 +36,7 @@ from .notebook_numbers import NUMBERS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))
-from widget_driver import FILE_VARIABLE, captured_errors, report  # noqa: E402
+from widget_driver import FILE_VARIABLE, report  # noqa: E402
 
 SCOREBOARD = "scoreboard.txt"  # by notebook 04
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -322,6 +322,11 @@ def visible_errors(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
         for output in captured_errors(widget.get("state", {}).get("outputs", [])):
             found.append(_entry("output widget", output["ename"], output["evalue"]))
     return found
+
+
+def captured_errors(outputs) -> list[dict]:
+    """The errors among the outputs of a cell or of an output widget."""
+    return [o for o in outputs if o.get("output_type") == "error"]
 
 
 def _entry(where, kind, message):

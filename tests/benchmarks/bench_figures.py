@@ -43,9 +43,7 @@ def main():
     for name, given in drawn.items():
         ways = {"ours": lambda name=name, given=given: getattr(bk.figures, name)(blends, given)}
         ways["points"] = lambda: bare(blends, predictions)
-        saved = {
-            way: lambda draw=draw: draw().savefig(io.BytesIO(), format="png", dpi=100) for way, draw in ways.items()
-        }
+        saved = {way: lambda f=f: f().savefig(io.BytesIO(), format="png", dpi=100) for way, f in ways.items()}
         ours, points = in_turn(saved, 3)
         print(f"{name:26s} {np.median(ours):6.2f} s  {np.median(ours / points):5.1f} x bare points", flush=True)
         slow += [f"{name} takes more than {MOST:g} s"] * bool(np.median(ours) > MOST)

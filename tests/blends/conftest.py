@@ -9,8 +9,7 @@ import blendkit as bk
 @pytest.fixture(scope="session")
 def noise_sample(make_sample):
     def noise_sample(shape=(16, 16), seed=0, n=4):
-        sample = make_sample(n, shape)
-        rng = np.random.default_rng(seed)
+        sample, rng = make_sample(n, shape), np.random.default_rng(seed)
         images = rng.normal(1, 1, sample.images.shape).astype("f4")
         segmaps = rng.integers(0, 3, sample.segmaps.shape).astype("u1")
         centre = np.reshape(shape, (2, 1, 1)) // 2

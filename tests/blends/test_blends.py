@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import module, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -43,7 +44,6 @@ def reference(sample, row, stack):
     return np.stack([moved(stack[i], *place) for i, *place in places], axis=-1)
 
 
-module = pytest.fixture(scope="module")
 sample = module(lambda make_sample: make_sample(12))
 blends = module(lambda sample: bk.draw_blends(sample, 40, seed=5, dmag=0.3))
 crowd = module(lambda sample: bk.draw_blends(sample, 200, seed=3, members=(0, 5)))  # empty sky, lone ones, groups
@@ -158,8 +158,7 @@ class TestMakeBlends:
         ("dmag", np.inf),
     ])  # fmt: skip
     def test_what_makes_no_sense(self, sample, name, value):
-        with pytest.raises(ValueError, match=r"\.$"):
-            bk.make_blends(sample, **({"ids": [10, 11], "dx": 0, "dy": 0} | {name: value}))
+        refused(lambda: bk.make_blends(sample, **({"ids": [10, 11], "dx": 0, "dy": 0} | {name: value})))
 
     def test_columns_include_dmag_and_tell_of_the_nearest_companion(self, make_sample):
         sample, dmag = make_sample(3), np.array([0, 1.5, 0.5])
@@ -210,8 +209,7 @@ class TestTheRightSample:
         other = replace(other, sky_stamps=sample.sky + (what == "sky"), zeropoint=zeropoint)
         other = other[[0, 2, 3]] if what == "absent" else other
         for renderer in (partial(bk.render, other), BlendLayer(other)):
-            with pytest.raises(ValueError, match="sample"):
-                renderer(blends)
+            refused(lambda renderer=renderer: renderer(blends), "sample")
         if what == "sky":
             bk.render(other, blends, fill="zero")
 
@@ -222,10 +220,8 @@ class TestTheRightSample:
         half = blends[:5].copy()
         half["dx"] = half["dx"] + 0.5
         for table in (masked, half, blends[0], blends["id", "dx"]):
-            with pytest.raises(ValueError, match=r"\.$"):
-                bk.render(sample, table)
-        with pytest.raises(ValueError, match="fill"):
-            bk.render(sample, blends, fill="mean")
+            refused(lambda table=table: bk.render(sample, table))
+        refused(lambda: bk.render(sample, blends, fill="mean"), "fill")
 
 
 class TestDraw:
@@ -287,13 +283,11 @@ class TestDraw:
         {"members": -1}, {"members": (3, 1)}, {"members": 13},
     ], ids=str)  # fmt: skip
     def test_what_makes_no_sense(self, sample, arguments):
-        with pytest.raises(ValueError, match=r"\.$"):
-            bk.draw_blends(sample, **({"n": 5} | arguments))
+        refused(lambda: bk.draw_blends(sample, **({"n": 5} | arguments)))
 
     def test_no_pair_at_all(self, make_sample):
         for sample in (make_sample(3, mags=[18, 21, 24]), make_sample(2, mags=[20.0, 22.0]), make_sample(3)[[0]]):
-            with pytest.raises(ValueError, match="raise max_dmag"):
-                bk.draw_blends(sample, 5, max_dmag=2.0)
+            refused(lambda sample=sample: bk.draw_blends(sample, 5, max_dmag=2.0), "raise max_dmag")
 
     def test_far_companions_stay_on_the_frame(self, make_sample):
         blends = bk.draw_blends(make_sample(4, (40, 50), sigma=8.0), 500, separation=(1.0, 6.0), turns=False)
@@ -307,8 +301,7 @@ class TestSplit:
         sample = make_sample(n, (20, 20), sigma=0.7)
         sides = bk.split(sample, shares, seed=n)
         ids = [set(side.catalog["id"]) for side in sides]
-        assert sum(map(len, ids)) == n
-        assert set().union(*ids) == set(sample.catalog["id"])
+        assert (sum(map(len, ids)), set().union(*ids)) == (n, set(sample.catalog["id"]))
         for side, share in zip(sides, shares, strict=True):
             assert abs(len(side) - share * n) <= 1
             assert side.sky is sample.sky
@@ -322,10 +315,8 @@ class TestSplit:
 
     @pytest.mark.parametrize("shares", [(0.6, 0.2), (0.6, 0.6, -0.2), (1.0, 0.0), (), (np.nan, 1.0), (60, 20, 20)])
     def test_shares_that_are_none(self, sample, shares):
-        with pytest.raises(ValueError, match="shares"):
-            bk.split(sample, shares)
-        with pytest.raises(ValueError, match="larger sample"):
-            bk.split(sample[:2])
+        refused(lambda: bk.split(sample, shares), "shares")
+        refused(lambda: bk.split(sample[:2]), "larger sample")
 
 
 class TestExport:

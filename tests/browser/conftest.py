@@ -113,7 +113,4 @@ def exported(chromium, galaxies, tmp_path):
         yield explorer
 
 
-@pytest.fixture(params=["live", "exported"])
-def explorer(request):
-    """The explorer in JupyterLab, and in a page."""
-    return request.getfixturevalue(request.param)
+explorer = pytest.fixture(params=["live", "exported"])(lambda request: request.getfixturevalue(request.param))

@@ -33,10 +33,9 @@ def own_file(tmp_path):
     return path
 
 
-@pytest.fixture(scope="module")
-def raw(published_csv):
-    """The file as numpy reads it, for calculations that use nothing of blendkit."""
-    return np.genfromtxt(published_csv, delimiter=",", names=True, dtype=None, encoding="utf-8")
+# as numpy reads it, for calculations that use nothing of blendkit
+READ = {"delimiter": ",", "names": True, "dtype": None, "encoding": "utf-8"}
+raw = pytest.fixture(scope="module")(lambda published_csv: np.genfromtxt(published_csv, **READ))
 
 
 class TestPublishedNumbers:
@@ -87,8 +86,7 @@ class TestPublishedNumbers:
         blends, pred = published[0], published[1]["blend2flux"]
         got = only_row(scores(blends, {"b2f": pred}, n_bootstrap=500), member="central", case="all")
         by_row = 100 * np.abs(pred["flux"][:, 0] / blends["flux"][:, 0] - 1).std() / np.sqrt(len(blends))
-        assert got["mape_flux_err"] == pytest.approx(0.26, abs=0.02)
-        assert by_row == pytest.approx(0.14, abs=0.01)
+        assert (got["mape_flux_err"], by_row) == (pytest.approx(0.26, abs=0.02), pytest.approx(0.14, abs=0.01))
 
     @pytest.mark.parametrize("by", ["delta_mag", "morphology"])
     def test_curves_of_figures_7_to_9(self, published, raw, by):
@@ -112,8 +110,7 @@ class TestPublishedNumbers:
 class TestFiles:
     def test_a_file_of_ones_own(self, own_file):
         blends, predictions = bk.load_published(str(own_file))
-        assert blends.meta["name"] == "mine.csv"
-        assert blends["id"].tolist() == [[7, 9], [8, 7]]
+        assert (blends.meta["name"], blends["id"].tolist()) == ("mine.csv", [[7, 9], [8, 7]])
         assert predictions["SExtractor"]["case"].tolist() == ["both", "only companion"]
         assert_allclose(predictions["SExtractor"]["flux"][:, 0], [80 * 10 ** (0.4 * 0.29), np.nan])
         own_file.write_bytes(b"\xef\xbb\xbf" + TWO_BLENDS.replace("\n", "\r\n").encode())  # from a spreadsheet

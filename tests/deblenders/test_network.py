@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import module, refused
 
 from blendkit.deblenders import Network
 from blendkit.networks import builders as models
@@ -12,7 +13,6 @@ from blendkit.networks import weights
 
 keras = pytest.importorskip("keras")
 SHAPE = (32, 32)
-module = pytest.fixture(scope="module")
 
 
 @module
@@ -77,8 +77,7 @@ class TestBatches:
         monkeypatch.setattr(model, "predict_on_batch", lambda batch: shapes.append(batch.shape) or ask(batch))
         for n in (1, 2, 15, 16, 17, 100):
             assert len(deblender(images[:n])) == n
-        assert shapes[0] == (1, *SHAPE, 1)
-        assert set(shapes[1:]) == {(16, *SHAPE, 1)}
+        assert (shapes[0], set(shapes[1:])) == ((1, *SHAPE, 1), {(16, *SHAPE, 1)})
 
     def test_stamps_on_disk_take_no_memory(self, network, images, measured, tmp_path):
         stack = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (10_000, *SHAPE))
@@ -144,20 +143,14 @@ class TestSources:
         fluxes = keras.layers.Dense(2)(keras.layers.Flatten()(blend))
         keras.Model(blend, [masks, fluxes]).save(tmp_path / "mine.v1.keras")
         table = Network(tmp_path / "mine.v1.keras", masks=True)(images[:2])
-        assert table["masks"].shape == (2, *SHAPE, 2)
-        assert table.meta["method"] == "mine"
+        assert (table["masks"].shape, table.meta["method"]) == ((2, *SHAPE, 2), "mine")
         assert "trained_on" not in table.meta
 
     def test_what_cannot_measure(self, network):
-        with pytest.raises(FileNotFoundError, match="nothing"):
-            Network("nothing")
+        refused(lambda: Network("nothing"), "nothing", error=FileNotFoundError)
         for stamps in (np.zeros((2, 64, 64)), np.zeros(SHAPE)):
-            with pytest.raises(ValueError, match="expected"):
-                Network(network)(stamps)
+            refused(lambda stamps=stamps: Network(network)(stamps), "expected")
         for key, build in (("masks", models.blend2flux), ("images", models.unet)):
-            with pytest.raises(ValueError, match="fractions"):
-                Network(build(filters=2, shape=SHAPE), **{key: True})
-        with pytest.raises(ValueError, match="expected a single one"):
-            Network(keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]))
-        with pytest.raises(ValueError, match="batch"):
-            Network(network, batch=0)
+            refused(lambda key=key, build=build: Network(build(filters=2, shape=SHAPE), **{key: True}), "fractions")
+        refused(lambda: Network(keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])), "expected a single one")
+        refused(lambda: Network(network, batch=0), "batch")

@@ -68,8 +68,7 @@ def test_what_is_left_after_a_half_turn_is_the_companion(drawn, accepted):
     pair = bk.make_blends(accepted, [(11, 10)] * 2, 18, 10)
     fig = drawn(lambda: figures.symmetry(accepted, pair))
     left, true = (float(ax.get_xlabel().split()[0]) for ax in fig.axes[3:5])
-    assert left == pytest.approx(true, rel=0.1)
-    assert true == pytest.approx(pair["flux"][0, 1], rel=0.01)
+    assert (left, true) == (pytest.approx(true, rel=0.1), pytest.approx(pair["flux"][0, 1], rel=0.01))
 
 
 def test_sum_and_share_say_what_the_metrics_say(drawn, accepted, blends):

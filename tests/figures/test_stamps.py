@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 from astropy.table import Table, vstack
+from conftest import module, refused
 from matplotlib import pyplot as plt
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,15 +15,11 @@ from blendkit.figures.style import sky_noise
 
 NOISE, SIZE = 0.006, 96
 REASONS = ("the label at the centre is not the catalogue's; flux far from the catalogue's", "rejected by eye")
-module = pytest.fixture(scope="module")
 
 
-@module
-def sample(make_sample):
-    """Round galaxies, ids 10 to 17 from bright to faint, each with a neighbour in one corner."""
-    return make_sample(8, (SIZE, SIZE), sigma=2.5, mags=np.linspace(20, 22.5, 8), neighbours=[(-28, 26, 60)])
-
-
+# round galaxies, ids 10 to 17 from bright to faint, each with a neighbour in one corner
+ROUND = {"sigma": 2.5, "mags": np.linspace(20, 22.5, 8), "neighbours": [(-28, 26, 60)]}
+sample = module(lambda make_sample: make_sample(8, (SIZE, SIZE), **ROUND))
 clean = module(lambda sample: bk.clean(sample, decisions=dict.fromkeys(range(10, 18), "accept"), n_jobs=1))
 blends = module(lambda clean: bk.draw_blends(clean, 40, seed=1))
 
@@ -79,8 +76,7 @@ def test_neighbours_well_apart_are_shown_first_from_bright_to_faint(drawn, sampl
     images[[2, 5], SIZE // 2, SIZE // 2 + 9] = 1  # replaced close to galaxies 12 and 15
     fig = shown(drawn, figures.stamps_before_after, sample, bk.Sample(images, clean.segmaps, clean.catalog))
     ids = [int(ax.get_title().split()[1]) for ax in fig.axes[:4]]
-    assert ids == sorted({*ids} - {12, 15})
-    assert len(figures.stamps_before_after(sample, sample).axes) == 8  # even where nothing was replaced
+    assert (ids, len(figures.stamps_before_after(sample, sample).axes)) == (sorted({*ids} - {12, 15}), 8)
 
 
 def test_sky_fills_are_the_same_outside_of_the_hole(drawn, sample):
@@ -139,8 +135,7 @@ def test_examples_run_from_close_to_far_with_both_galaxies_inside(blends):
 
 
 def test_zero_fill_has_the_noise_of_one_stamp_outside_and_sky_fill_of_two(drawn, clean, blends):
-    sigmas = figures.fill_step_sigmas(clean, blends)
-    two = NOISE * np.sqrt(2)
+    sigmas, two = figures.fill_step_sigmas(clean, blends), NOISE * np.sqrt(2)
     assert_allclose([sigmas[k] for k in ("zero_inside", "sky_inside", "sky_outside")], two, rtol=0.04)
     assert_allclose(sigmas["zero_outside"], NOISE, rtol=0.04)
     assert 0 < sigmas["n_blends"] <= len(blends)
@@ -163,8 +158,7 @@ def test_detection_shares_are_those_of_the_blends(drawn):
     # a brighter companion is found from 10 pixels on, another one from 20
     found = blends, np.where(blends["distance"] > np.where(blends["delta_mag"] < 0, 20, 10), 2, 1)
     table = figures.detection_shares(*found)
-    assert set(table["companion"]) == {"brighter", "alike", "fainter"}
-    assert table["n"].sum() == len(blends)
+    assert (set(table["companion"]), table["n"].sum()) == ({"brighter", "alike", "fainter"}, len(blends))
     assert (table["two"][table["high"] <= 10] == 0).all()
     assert (table["two"][table["low"] >= 20.5] == 1).all()
     bright = blends["delta_mag"] == 1.5
@@ -189,6 +183,5 @@ def test_detection_shares_are_those_of_the_blends(drawn):
     lambda s, c, b: figures.detection_curve(b, [1] * len(b), {"blue": 9}),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(draw, sample, clean, blends):
-    with pytest.raises(ValueError):  # noqa: PT011
-        draw(sample, clean, blends)
+    refused(lambda: draw(sample, clean, blends))
     assert plt.get_fignums() == []

@@ -26,8 +26,7 @@ def run():
     rng, n = np.random.default_rng(0), 400
     ids = np.stack([rng.permutation(40)[:2] for _ in range(n)]) + 1
     flux = 10 ** rng.uniform(1, 2.5, 40)[ids - 1]
-    blends = Table({"id": ids, "flux": flux}, meta={"zeropoint": 25.96})
-    lone = rng.random(n) < 0.3
+    blends, lone = Table({"id": ids, "flux": flux}, meta={"zeropoint": 25.96}), rng.random(n) < 0.3
     classical = flux * rng.normal(1, 0.2, flux.shape)
     classical[lone] = np.stack([flux[lone].sum(axis=1), np.full(lone.sum(), np.nan)], axis=1)
     case, found = np.where(lone, "only central", "both"), np.where(lone, 1, 2)
@@ -79,7 +78,6 @@ def test_networks_are_yours_where_you_trained_them(tmp_path):
     card = {"architecture": "blend2flux", "arguments": {"filters": 2, "shape": (32, 32)}}
     bk.weights.save(bk.models.blend2flux(**card["arguments"]), tmp_path / "blend2flux", "blend2flux", card)
     networks, yours = lessons.networks_of(tmp_path, ["blend2flux", "unet"], "tutorial")
-    assert yours == ["blend2flux"]
-    assert networks["blend2flux"].card["name"] == "blend2flux"
+    assert (yours, networks["blend2flux"].card["name"]) == (["blend2flux"], "blend2flux")
     assert "masks" in networks["unet"](np.zeros((1, 128, 128), np.float32)).colnames
     assert lessons.networks_of(tmp_path, ["blend2flux"], "quick")[1] == []

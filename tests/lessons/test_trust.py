@@ -5,22 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import module, refused
 
 import blendkit as bk
 from blendkit.data.sky import NOISE
 from blendkit.lessons import CONDITIONS, TrustExplorer, observed, outside, trust_map
 from tests.widgets.conftest import drive, errors  # noqa: F401
 
-
-@pytest.fixture(scope="module")
-def light(make_sample):
-    """Eight round galaxies without noise."""
-    return replace(make_sample(8, sky=0.0), sky_stamps=np.zeros((1, 64, 64), np.float32))
-
-
-@pytest.fixture(scope="module")
-def blends(light):
-    return bk.make_blends(light, [[10, 13], [12, 11], [14, 15], [16, 10]], [9, -12, 3, 14], [2, 6, -9, 0])
+PAIRS = [[10, 13], [12, 11], [14, 15], [16, 10]], [9, -12, 3, 14], [2, 6, -9, 0]
+DARK = np.zeros((1, 64, 64), np.float32)
+light = module(lambda make_sample: replace(make_sample(8, sky=0.0), sky_stamps=DARK))  # without noise
+blends = module(lambda light: bk.make_blends(light, *PAIRS))
 
 
 def knows(blends, error=0.1, missed=False):
@@ -138,5 +133,4 @@ class TestTrustExplorer:
         assert widget.recipe["id"].tolist() == blends["id"][2:3].tolist()
         assert "image/png" in widget._repr_mimebundle_()
         drive()
-        with pytest.raises(ValueError, match="0 blends"):
-            TrustExplorer(light, blends[:0])
+        refused(lambda: TrustExplorer(light, blends[:0]), "0 blends")

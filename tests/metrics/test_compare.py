@@ -8,12 +8,9 @@ from matplotlib.text import Text
 import blendkit as bk
 from blendkit import figures, metrics
 from blendkit.deblenders.methods import METHODS
+from tests.figures.test_accuracy import DRAW_ALL
 
 NAME = "constant shares"
-FIGURES = (
-    "recovered_magnitudes", "recovered_by_detection", "flux_kinds", "errors_by_delta_mag", "median_and_scatter",
-    "by_morphology", "failure_map", "calibration_curve",
-)  # fmt: skip
 
 
 def constant_shares(images, share=0.6):
@@ -38,7 +35,7 @@ VIEWS = {  # of blends and predictions
     **{name: getattr(metrics, name) for name in ("scores", "figure_5", "calibration", "table2", "ranking")},
     "binned_scores": lambda b, p: metrics.binned_scores(b, p, "distance"),
     "scoreboard": lambda b, p: metrics.scoreboard("mine", b, p),
-    **{name: getattr(figures, name) for name in FIGURES},
+    **{draw.__name__: draw for draw in DRAW_ALL},
 }
 OTHERS = {  # of more than these
     "masks_beside": lambda s, b, m, p: figures.masks_beside(s, b, {NAME: p[NAME]["masks"]}),
@@ -46,15 +43,11 @@ OTHERS = {  # of more than these
 }
 
 
-def words(view):
-    """Everything that is written in a figure or a table."""
-    return " ".join(text.get_text() for text in view.findobj(Text)) if hasattr(view, "findobj") else str(view["method"])
-
-
 @pytest.mark.parametrize("name", [*VIEWS, *OTHERS])
 def test_constant_shares_stand_in_every_figure_and_table(exam, name):
     view = OTHERS[name](*exam) if name in OTHERS else VIEWS[name](exam[1], exam[3])
-    assert NAME in words(view)
+    said = [text.get_text() for text in view.findobj(Text)] if hasattr(view, "findobj") else view["method"]
+    assert NAME in " ".join(said)
 
 
 WRONG = {

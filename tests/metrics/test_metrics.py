@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
-from conftest import only_row
+from conftest import only_row, refused
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -42,15 +42,12 @@ def catalogue(n=2000, n_galaxies=None, seed=0):
     return blends, pred
 
 
-def robust(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
-
-
 def all_scores(true, measured):
     """The columns of `scores`, by numpy, of fluxes that were all measured."""
     dmag, mag = 2.5 * np.log10(true / measured), ZEROPOINT - 2.5 * np.log10(true)
     percent = 100 * np.abs(measured / true - 1)
-    values = dmag.mean(), np.median(dmag), dmag.std(), robust(dmag), np.mean(np.abs(dmag) > 0.75)
+    robust = 1.4826 * np.median(np.abs(dmag - np.median(dmag)))
+    values = dmag.mean(), np.median(dmag), dmag.std(), robust, np.mean(np.abs(dmag) > 0.75)
     return [*values, 100 * np.mean(np.abs(dmag / mag)), percent.mean(), np.median(percent)]
 
 
@@ -92,11 +89,10 @@ class TestDefinitions:
         (flux_scores, [1.0, 0.0, -2], [1.0, 1, 1], "positive"),
         (flux_scores, MaskedColumn([1.0], mask=[True]), [1.0], "missing"),
         (iou, np.zeros((1, 4, 4, 2), bool), np.zeros((1, 4, 4, 2)), "threshold"),
-        (iou, np.zeros((4, 4, 2), bool), np.zeros((4, 4, 2), bool), r"\(n, ny, nx, k\)"),
+        (iou, np.zeros((4, 4, 2), bool), np.zeros((4, 4, 2), bool), "(n, ny, nx, k)"),
     ])  # fmt: skip
     def test_what_cannot_be_scored(self, score, true, measured, word):
-        with pytest.raises(ValueError, match=word):
-            score(true, measured)
+        refused(lambda: score(true, measured), word)
 
     def test_iou_against_sets_of_pixels(self):
         true, measured = np.random.default_rng(0).random((2, 4, 5, 6, 3)) > 0.6
@@ -152,8 +148,7 @@ class TestErrorBars:
         assert_array_equal(weights[:, first].sum(axis=1), 4)
         assert_allclose(weights.mean(axis=0), 1, atol=0.07)
         for wrong in (([],), (galaxies, 1)):
-            with pytest.raises(ValueError, match="at least"):
-                resample(*wrong)
+            refused(lambda wrong=wrong: resample(*wrong), "at least")
 
     def test_a_galaxy_repeated_in_many_rows_counts_once(self):
         blends, pred = fabricate(200)
@@ -237,8 +232,7 @@ class TestScores:
         got, back = (difference(blends, {"a": a, "b": b, "not looked at": None}, *pair) for pair in ("ab", "ba"))
         assert got["difference"] == pytest.approx((140 - 130) / 4)
         assert (back["difference"], back["error"]) == pytest.approx((-got["difference"], got["error"]))
-        with pytest.raises(ValueError, match="'c'"):
-            difference(blends, {"a": a, "b": b}, "a", "c")
+        refused(lambda: difference(blends, {"a": a, "b": b}, "a", "c"), "'c'")
 
 
 class TestFigure5AndBins:
@@ -292,8 +286,7 @@ class TestFigure5AndBins:
         masked[:40, 0] = True
         blends["morphology"] = MaskedColumn(blends["morphology"], mask=masked)
         table = binned_scores(blends, {"a": pred[["flux"]]}, "morphology", n_bootstrap=2)
-        assert table["label"].tolist() == 2 * [*TYPES, "masked"]
-        assert table["n"].tolist()[4::5] == [40, 40]
+        assert (table["label"].tolist(), table["n"].tolist()[4::5]) == (2 * [*TYPES, "masked"], [40, 40])
         pairs = mask_scores(blends, {"a": np.ones((300, 2))}, n_bootstrap=2)
         assert sum(row["n"] for row in pairs if row["member"] == "both" and "masked" in row["pair"]) == 40
         pred["case"] = MaskedColumn(pred["case"], mask=np.arange(300) == 7)
@@ -324,12 +317,10 @@ class TestCalibrationAndMasks:
         assert set(table["method"]) == {"a"}
         assert (table["n"].tolist(), table["failed"].tolist()) == ([3, 6], [3, 0])
         assert_allclose(values_in(table[0], PULLS), [1 / 3, 2 / 3, 2 / 3, 6.5 / 3, 1.4826])
-        with pytest.raises(ValueError, match="predicts errors"):
-            calibration(blends, {"a": pred[["flux"]]})
+        refused(lambda: calibration(blends, {"a": pred[["flux"]]}), "predicts errors")
 
     def test_mask_scores_of_a_worked_example(self):
-        nan = np.nan
-        types = [["irr", "disk"], ["disk", "irr"], ["sph", "sph"], ["disk", "disk"]]
+        nan, types = np.nan, [["irr", "disk"], ["disk", "irr"], ["sph", "sph"], ["disk", "disk"]]
         blends = Table({"id": [[1, 4], [2, 5], [3, 6], [1, 5]], "morphology": types})
         unet = mask_scores(blends, {"unet": [[0.8, 0.6], [0.4, nan], [nan, nan], [1.0, 0.0]]})
         assert unet["pair"].tolist() == 3 * ["all", "sph + sph", "disk + disk", "disk + irr"]
@@ -338,8 +329,7 @@ class TestCalibrationAndMasks:
         assert_allclose(unet["iou"], [2.2 / 3, nan, 1, 0.6, 0.3, nan, 0, 0.6, 1.6 / 3, nan, 0.5, 0.55])
         assert_array_equal(np.isfinite(unet["iou_err"]), [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 1])
         for wrong in (np.ones(4), np.full((4, 2), 1.5)):
-            with pytest.raises(ValueError, match="'a'"):
-                mask_scores(blends, {"a": wrong})
+            refused(lambda wrong=wrong: mask_scores(blends, {"a": wrong}), "'a'")
 
     def test_errors_of_mask_scores_draw_companions_or_centrals(self):
         blends, _ = catalogue(300, n_galaxies=20)
@@ -357,8 +347,7 @@ class TestCalibrationAndMasks:
         table = case_shares(blends, pred)
         assert (table["case"].tolist(), table["n"].tolist()) == (list(CASES), [3, 0, 1, 1, 0])
         for wrong in (pred[["flux"]], pred[:4]):
-            with pytest.raises(ValueError, match="expected"):
-                case_shares(blends, wrong)
+            refused(lambda wrong=wrong: case_shares(blends, wrong), "expected")
 
 
 class TestTables:
@@ -384,8 +373,7 @@ class TestTables:
         assert "1,234,567" in "".join(table.pformat(max_width=-1))
         table.write(tmp_path / f"table.{ending}")
         found = Table.read(tmp_path / f"table.{ending}")
-        assert found.colnames == table.colnames
-        assert found["parameters"].tolist() == 3 * [1234567] + 6 * [None]
+        assert (found.colnames, found["parameters"].tolist()) == (table.colnames, 3 * [1234567] + 6 * [None])
 
     def test_table3_is_the_papers(self):
         assert [tuple(row) for row in table3()["setting", "cold", "hot"]] == [

@@ -76,8 +76,7 @@ def test_written_scoreboards_have_a_line_for_each_row_of_every_kind_of_method(tm
     text = path.read_text("utf-8")
     first, head, rule, *rows = text.split("\n\n")[0].splitlines()
     assert first.startswith("both kinds: two objects found in 33.3 ± ")
-    assert len(rows) == 4
-    assert {len(line) for line in (head, rule, *rows)} == {len(head)}
+    assert (len(rows), {len(line) for line in (head, rule, *rows)}) == (4, {len(head)})
     assert len(head) <= 125
     assert "alone: nothing searched for objects" in text
     assert readable(Table.read(tmp_path / "new" / "scoreboard.ecsv")) == text

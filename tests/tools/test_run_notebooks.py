@@ -71,8 +71,7 @@ def test_a_good_notebook_stays_green(tmp_path):
     source = path.read_text()
     done = runner.run_notebook(path, tmp_path / "out", {"SAMPLE": "mine", "SEED": 7, "RESULTS": "there"}, timeout=120)
     assert f"mine 7 there {runner.ROOT} {sys.executable} 1" in nbformat.read(done, 4).cells[-1].outputs[0].text
-    assert path.read_text() == source
-    assert os.listdir(tmp_path / "out") == ["good.ipynb"]
+    assert (path.read_text(), os.listdir(tmp_path / "out")) == (source, ["good.ipynb"])
 
 
 def test_a_notebook_that_was_run_and_saved_does_not_show_in_git(tmp_path):

@@ -20,7 +20,4 @@ def errors(monkeypatch):
     assert not widget_driver.ERRORS, widget_driver.report(widget_driver.ERRORS)
 
 
-@pytest.fixture
-def drive():
-    """Moves every widget that there is."""
-    return lambda timeout=60: asyncio.run(widget_driver.drive(timeout))
+drive = pytest.fixture(lambda: lambda: asyncio.run(widget_driver.drive()))  # moves every widget that there is

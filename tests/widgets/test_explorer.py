@@ -4,15 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from conftest import refused
 
 import blendkit as bk
 from blendkit.figures.style import COLOURS
 from blendkit.widgets.view import CAPTIONS, JS
 
-
-@pytest.fixture
-def explorer(accepted):
-    return bk.BlendExplorer(accepted)
+explorer = pytest.fixture(lambda accepted: bk.BlendExplorer(accepted))
 
 
 def shown(explorer):
@@ -68,8 +66,7 @@ def test_surprise_and_lists_choose_galaxies_and_reset_goes_back(accepted):
     explorer.central.value = free = next(i for _, i in explorer.central.options if str(i) not in explorer.view.pair)
     assert explorer.recipe["id"][0, 0] == free
     explorer.reset.click()
-    assert explorer.recipe["id"][0].tolist() == [16, 11]
-    assert shown(explorer) == start
+    assert (explorer.recipe["id"][0].tolist(), shown(explorer)) == ([16, 11], start)
 
 
 def test_the_truth_hides_until_the_reader_has_guessed(explorer, accepted):
@@ -87,8 +84,7 @@ def test_the_truth_hides_until_the_reader_has_guessed(explorer, accepted):
         explorer.guesses[1].value = guess
         assert f"{guess} is no magnitude" in said_by(explorer, "you")
     explorer.surprise.click()
-    assert [text.value for text in explorer.guesses] == ["", ""]
-    assert said_by(explorer, "you") == ""
+    assert ([text.value for text in explorer.guesses], said_by(explorer, "you")) == (["", ""], "")
 
 
 @pytest.mark.parametrize("rows", [[0, 7], [0, 1, 2, 3, 4]], ids=["of unlike magnitude", "five"])
@@ -100,16 +96,14 @@ def test_it_starts_with_the_galaxies_given_or_two_different_ones(accepted, rows)
         assert all(getattr(explorer, place).value == galaxy for place, galaxy in given.items())
         assert explorer.central.value != explorer.companion.value
         explorer.surprise.click()
-        assert explorer.view.pair == list(map(str, explorer.recipe["id"][0]))
-        assert explorer.message.value == ""
+        assert (explorer.view.pair, explorer.message.value) == (list(map(str, explorer.recipe["id"][0])), "")
 
 
-@pytest.mark.parametrize(
-    ("n", "given"), [(8, {"central": 5}), (8, {"central": 11, "companion": 11}), (8, {"methods": "SEPP"}), (1, {})]
-)
-def test_what_cannot_be_shown_is_refused(accepted, n, given):
-    with pytest.raises(ValueError, match=r"not in the sample|different|no method 'SEPP'|at least two"):
-        bk.BlendExplorer(accepted[:n], **given)
+def test_what_cannot_be_shown_is_refused(accepted):
+    refused(lambda: bk.BlendExplorer(accepted, central=5), "not in the sample")
+    refused(lambda: bk.BlendExplorer(accepted, central=11, companion=11), "different")
+    refused(lambda: bk.BlendExplorer(accepted, methods="SEPP"), "no method 'SEPP'")
+    refused(lambda: bk.BlendExplorer(accepted[:1]), "at least two")
 
 
 def test_the_line_names_the_readers_sample(accepted, monkeypatch):

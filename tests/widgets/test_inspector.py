@@ -4,20 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from conftest import module, refused
 
 import blendkit as bk
 from blendkit.data.cleaning import read_decisions
 
-
-@pytest.fixture(scope="module")
-def stamps(make_sample):
-    """Eight round galaxies, ids 10 to 17, each with a neighbour."""
-    return make_sample(8, sigma=2.5, neighbours=((18, 18, 20.0),))
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "deep" / "decisions.csv"
+# eight round galaxies, ids 10 to 17, each with a neighbour
+stamps = module(lambda make_sample: make_sample(8, sigma=2.5, neighbours=((18, 18, 20.0),)))
+path = pytest.fixture(lambda tmp_path: tmp_path / "deep" / "decisions.csv")
 
 
 def test_each_decision_is_saved_and_honoured_by_clean(stamps, path):
@@ -64,8 +58,7 @@ def test_it_goes_on_where_it_stopped(stamps, tmp_path):
         inspector.buttons[button].click()
         assert inspector.current == current
     assert read_decisions(path) == {99: "accept", 10: "accept", 17: "accept", 12: "reject"}
-    with pytest.raises(ValueError, match="not in the sample"):
-        bk.StampInspector(stamps, path, ids=[5])
+    refused(lambda: bk.StampInspector(stamps, path, ids=[5]), "not in the sample")
 
 
 def test_a_stamp_without_sky_is_shown(make_sample, path):

@@ -1,14 +1,18 @@
-"""What the widgets share: none leaves anything behind, closed or shown anew by its cell."""
+"""What the widgets share: none leaves anything behind, and nothing that a callback raises is lost."""
 
 import gc
+import json
 import weakref
 from types import SimpleNamespace
 
+import ipywidgets as ipw
 import pytest
+import widget_driver
 from IPython.core.events import EventManager
 from ipywidgets.widgets.widget import _instances
 
 import blendkit as bk
+from blendkit.widgets.view import shown_errors
 
 
 @pytest.fixture(params=["BlendExplorer", "StampInspector", "ErrorsBrowser"])
@@ -36,3 +40,18 @@ def test_a_cell_that_runs_again_frees_what_it_showed(make, monkeypatch):
             widget._repr_mimebundle_()
         shell.events.trigger("post_run_cell", None)
     assert [bool(widget.comm) for widget in (*a, *b, *unknown, *new)] == [False] * 2 + [True] * 4
+
+
+def test_shown_errors_says_records_and_goes_on(tmp_path, monkeypatch, errors):
+    file, message = tmp_path / "errors.jsonl", ipw.HTML()
+    monkeypatch.setenv(widget_driver.FILE_VARIABLE, str(file))
+    callback = shown_errors("dividing", message)(lambda x: 1 / x)
+    assert callback(0) is None
+    assert all(said in message.value for said in ("(dividing): division by zero", 'role="alert"'))
+    assert json.loads(file.read_text()) == errors[0]
+    assert "dividing: ZeroDivisionError: division by zero (test_view.py, line" in widget_driver.report(errors)
+    widget_driver.record("again", error := ValueError("x"))
+    widget_driver.record("and again", error)
+    assert len(errors) == 2
+    errors.clear()
+    assert (callback(2), message.value) == (0.5, "")
