@@ -186,7 +186,6 @@ LABELS = {
 TWINS = {
     "the same pixels": lambda stamp, rng: stamp,
     "another level": lambda stamp, rng: stamp + np.float32(0.003),
-    "another unit": lambda stamp, rng: stamp * np.float32(100),
     "another sky far away": lambda stamp, rng: np.where(
         np.hypot(*(np.indices(stamp.shape) - 64)) > 30, sky_noise(rng, stamp.shape), stamp).astype(np.float32),
 }  # fmt: skip

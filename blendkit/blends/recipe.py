@@ -33,11 +33,10 @@ def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int
 
 
 def _first_of_same(sample):
-    """For each stamp the first one that shows the same galaxy, whatever its level, unit and surroundings, (n,)."""
+    """For each stamp the first one that shows the same galaxy, whatever its sky level and surroundings, (n,)."""
     (y, x), reach = sample.centre, min(8, *sample.centre)
     core = sample.images[:, y - reach : y + reach + 1, x - reach : x + reach + 1].astype(float)
     core -= np.median(core, axis=(1, 2), keepdims=True)
-    core /= np.abs(core).sum(axis=(1, 2), keepdims=True) + 1e-300
     sums = [core**2, core**3, np.abs(np.diff(core, axis=1)), np.abs(np.diff(core, axis=2))]
     known = np.stack([np.log(np.abs(values.sum(axis=(1, 2))) + 1e-300) for values in sums], axis=1)
     first = np.arange(len(sample))
