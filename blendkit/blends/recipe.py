@@ -185,7 +185,6 @@ def check_recipe(sample: Sample, blends: Table) -> np.ndarray:
         require(good, f"{found}, expected whole numbers from {low} to {high}.")
     good = ny == nx or not np.isin(column(blends, "orient"), (1, 3, 4, 6)).any()
     require(good, f"orient holds quarter turns, expected none on stamps of {ny} x {nx} pixels: use 0, 2, 5 or 7.")
-    check_unedited(blends)
     require(np.isfinite(column(blends, "dmag")).all(), "dmag holds NaN or infinite values, expected finite magnitudes.")
     ids = np.asarray(blends["id"])
     rows = np.full(shape, -1)
@@ -215,6 +214,9 @@ def placements(sample: Sample, blends: Table, fill: str, bank_size: int) -> list
     """Row in the sample (-1: none), dy, dx, orientation, row of the sky bank, and scale of each galaxy, each (n, k)."""
     rows = check_recipe(sample, blends)
     check_fingerprint(sample, blends, fill)
+    if _edited(blends).any():  # what follows from the recipe is brought up to date
+        fresh = make_blends(sample, *(column(blends, name) for name in RECIPE))
+        blends.update({name: fresh[name] for name in fresh.colnames if name in blends.colnames})
     moved = (column(blends, name) for name in ("dy", "dx", "orient"))
     scale = (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)
     return [rows, *moved, sky_rows(blends["id"], bank_size), scale]
@@ -229,15 +231,19 @@ def column(blends: Table, name: str) -> np.ndarray:
 
 def check_unedited(blends: Table) -> None:
     """Refuse blends whose recipe was edited after fluxes and distances had been read off it."""
+    edited = np.flatnonzero(_edited(blends))
+    told = f"{len(edited)} of {len(blends)} blends (first row {edited[:1]}) were edited, flux or distance not theirs"
+    require(not len(edited), f"{told}: let bk.render(sample, blends) bring them up to date, or make them anew.")
+
+
+def _edited(blends):
+    """Whether flux or distance are not those of the recipe any more, (n,)."""
     if "flux" not in blends.meta or not {"dx", "dy", "flux", "distance"} <= set(blends.colnames):
-        return
+        return np.zeros(len(blends), bool)
     ids, alone = np.asarray(blends["id"]), blends.meta["flux"]
     flux = np.reshape([alone.get(i, np.nan) for i in ids.ravel().tolist()], ids.shape)
     flux = np.isclose(blends["flux"], flux * 10 ** (-0.4 * column(blends, "dmag")), 1e-6, 1e-3, equal_nan=True)
-    distance = np.isclose(blends["distance"], _nearest(blends)[0], 1e-6, 1e-3, equal_nan=True)
-    edited = np.flatnonzero(~(flux.all(axis=1) & distance))
-    told = f"{len(edited)} of {len(blends)} blends (first row {edited[:1]}) were edited, flux or distance not theirs"
-    require(not len(edited), f"{told}: make them anew, bk.make_blends(sample, blends['id'], dx, dy, dmag, orient).")
+    return ~(flux.all(axis=1) & np.isclose(blends["distance"], _nearest(blends)[0], 1e-6, 1e-3, equal_nan=True))
 
 
 def _nearest(blends):

@@ -27,7 +27,7 @@ def render(
     sample : Sample
         The sample that the blends were drawn from, or any that holds these very galaxies.
     blends : astropy.table.Table
-        From `draw_blends` or `make_blends`, or any slice of it.
+        From `draw_blends` or `make_blends`, or any slice; where you edited a recipe, what follows from it is renewed.
     fill : {"sky", "zero"}
         What a shift or a turn leaves empty: the sample's own sky, into which the stamp's outermost five pixels go over,
         or zeros (as the paper's tools do, which leaves a step in the noise).

@@ -60,10 +60,9 @@ def clean(
     require(good, f"mag = {mag!r} was asked for, expected (brightest, faintest), for example (18, 23).")
     require(dilation >= 0, f"dilation = {dilation!r} was given, expected a number of pixels of at least 0.")
     by_eye, catalog = read_decisions(decisions), sample.catalog.copy()
-    y, x = sample.centre
-    if other := np.count_nonzero(np.asarray(catalog["segval"]) != sample.segmaps[:, y, x]):
-        told = f"{other} of {len(sample)} galaxies have another label at the centre of their stamp than their segval"
-        warnings.warn(f"{told}: check that the rows of the catalogue are in the order of the stamps.", stacklevel=2)
+    if other := np.count_nonzero(np.asarray(catalog["segval"]) != sample.segmaps[:, *sample.centre]):
+        told = f"{other} of {len(sample)} galaxies have another label at their centre than segval: are the rows in"
+        warnings.warn(f"{told} the order of the stamps?", stacklevel=2)
     work = (
         (image, segmap, str(row["morphology"]), dilation, (seed, zlib.crc32(str(row["id"]).encode())))
         for image, segmap, row in zip(sample.images, sample.segmaps, catalog, strict=True)

@@ -135,15 +135,13 @@ def positions_of(pred: Table) -> str:
 
 def plain_fluxes(pred: Table, zeropoint: float | None) -> Table:
     """The predictions, their `flux` and `flux_err` in e-/s where they had another unit, or were magnitudes."""
-    found = {"flux", "flux_err"} & set(getattr(pred, "colnames", ()))
-    units = {name: getattr(pred[name], "unit", None) for name in found}
+    units = {name: pred[name].unit for name in {"flux", "flux_err"} & set(getattr(pred, "colnames", ()))}
     if not any(units.values()):
         return pred
     table = Table(pred, copy=False)
     table["flux"] = plain("the fluxes", pred["flux"], "e-/s", zeropoint)
     if units.get("flux_err") in (u.mag, u.ABmag):
-        relative = 0.4 * np.log(10) * plain("errors", pred["flux_err"], "AB magnitudes")
-        table["flux_err"] = relative * np.abs(table["flux"])
+        table["flux_err"] = 0.921 * table["flux"] * plain("errors", pred["flux_err"], "AB magnitudes")  # ln(10) / 2.5
     elif "flux_err" in units:
         table["flux_err"] = plain("the errors of fluxes", pred["flux_err"], "e-/s", zeropoint)
     return table

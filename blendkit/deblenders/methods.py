@@ -75,8 +75,7 @@ def _check_scale(label, card, truth):
     seen = card.get("pixel_scale", PIXEL_SCALE)
     given = getattr(truth, "meta", {}).get("pixel_scale", seen)
     if card and not 0.9 < given / seen < 1.1:
-        told = f"{label!r} was trained at {seen} arcsec per pixel, the blends have {given}: resample them, or train"
-        warnings.warn(f"{told} on yours; its fluxes may be wrong.", stacklevel=3)
+        warnings.warn(f"{label!r} knows {seen} arcsec per pixel, the blends have {given}: resample.", stacklevel=3)
 
 
 def labelled(methods: str | Callable | Iterable | Mapping) -> Mapping:

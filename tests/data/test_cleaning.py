@@ -145,7 +145,8 @@ class TestCutsAndDecisions:
         (tmp_path / "d.csv").write_text("id,decision\n")
         assert read_decisions(tmp_path / "d.csv") == read_decisions(None) == {}
         refused(lambda: read_decisions({3: "maybe"}), "expected")
-        refused(lambda: read_decisions(tmp_path / "nowhere.csv"), "nowhere.csv", error=FileNotFoundError)
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            read_decisions(tmp_path / "nowhere.csv")
 
 
 class TestInspection:
