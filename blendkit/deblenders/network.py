@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IN_THE_CENTRE = "pixels only: the network knows that the central galaxy is in the centre"
 INSIDE_MASKS = "flux is the light of the blend inside each mask: where masks overlap, it counts for both galaxies"
 THRESHOLD = 0.5  # above it a pixel belongs to a galaxy
-NOTHING = 6  # times the noise of means of 5 x 5 pixels: where none is brighter, there is sky alone (1 noise in 3,000)
+NOTHING = 6  # times the noise of means of 5 x 5 pixels: where none is brighter there is sky (1 noise in 2,500 has one)
 XLA_PAYS = ("fractions",)  # under TensorFlow on CPUs: 1.5 times as fast, the paper's networks half as fast
 
 
