@@ -89,6 +89,7 @@ def export(
     """
     pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
     require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")
+    placements(sample, blends, fill, 1)  # the whole table is sound, and not only each part of it
     folder, n, (ny, nx) = Path(folder), len(blends), sample.images.shape[1:]
     kinds = {"blends": ("<f4", (ny, nx)), "gg_masks": ("|u1", (ny, nx, 2)), "flux": ("<f4", (2,))}
     size = n * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in kinds.values())

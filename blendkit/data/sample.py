@@ -163,7 +163,7 @@ def _admitted(sample):
             catalog[name] = plain(f"the catalogue's {name}", catalog[name], kind, scale)
     if "id" in catalog.colnames and catalog["id"].dtype.kind == "u" and not (catalog["id"] >= 2**63).any():
         catalog["id"] = np.asarray(catalog["id"]).astype(np.int64)
-    if "segval" in catalog.colnames and labels.ndim == 3 and len(labels) == len(catalog):
+    if "segval" in catalog.colnames and parts["segmaps"] is not labels and len(labels) == len(catalog):
         centre = np.s_[:, labels.shape[1] // 2, labels.shape[2] // 2]
         catalog["segval"] = np.where(catalog["segval"] == labels[centre], parts["segmaps"][centre], catalog["segval"])
     return parts | {"catalog": catalog, "zeropoint": zeropoint, "pixel_scale": pixel_scale}

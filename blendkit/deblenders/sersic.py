@@ -70,11 +70,8 @@ class Sersic:
     n_jobs: int | None = None
 
     def __post_init__(self):
-        psf = (
-            Gaussian2DKernel(PSF_SIGMA, x_size=15).array
-            if self.psf is None
-            else plain("the PSF", self.psf, "e-/s").astype(float)
-        )
+        psf = Gaussian2DKernel(PSF_SIGMA, x_size=15).array if self.psf is None else self.psf
+        psf = plain("the PSF", psf, "e-/s").astype(float)
         square = psf.ndim == 2 and psf.shape[0] == psf.shape[1] and psf.shape[0] % 2 == 1
         wanted = "finite numbers of shape (side, side), side odd, with a positive sum: cut out a star in its middle"
         good = square and np.isfinite(psf).all() and psf.sum() > 0

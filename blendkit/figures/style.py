@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from scipy.ndimage import distance_transform_edt
 
+from ..blends.recipe import check_unedited
 from ..data.check import require
 from ..data.sample import Sample
 from ..deblenders.base import CASES, positions_of
@@ -190,8 +191,9 @@ def window_around(used: np.ndarray, margin: int = 6, square: bool = True) -> np.
 
 
 def some_blends(blends: Table) -> Table:
-    """The blends, where there are any."""
+    """The blends, where there are any and none was edited since it was made."""
     require(len(blends), "there are no blends to draw, expected at least one: make them with draw_blends.")
+    check_unedited(blends)
     return blends
 
 
