@@ -119,7 +119,7 @@ def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 10, member
     true = blends.meta["zeropoint"] - 2.5 * np.log10(np.asarray(blends["flux"])[order, place])
     stamps = []
     for row, mag, off, image, mask in zip(order, true, dmag, images, masks, strict=True):
-        off = ": not measured" if np.isnan(off) else f" → {mag + off:.2f} ({off:+.2f})".replace("-", "−")
+        off = ": not measured" if np.isnan(off) else f" → {mag + off:.2f}\n({off:+.2f})".replace("-", "−")
         title = f"row {row}\n{_apart(blends[row])}"
         stamps.append(Stamp(image, outlines_of(mask), title=title, below=f"{mag:.2f}{off}", colour=COLOURS[member]))
     failed, off = np.isinf(size).sum(), size[np.isfinite(size)]
