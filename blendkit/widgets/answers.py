@@ -7,11 +7,10 @@ import textwrap
 
 import numpy as np
 
-from ..data.check import require
+from ..data.check import floats, require
 from ..deblenders.base import match
 from ..deblenders.methods import METHODS, by_name, checked
 from ..deblenders.network import Network
-from ..metrics.scores import floats
 from .view import LOG
 
 

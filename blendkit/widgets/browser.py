@@ -12,12 +12,11 @@ import plotly.graph_objects as go
 from astropy.table import Table
 
 from ..blends.rendering import render, render_parts
-from ..data.check import require
+from ..data.check import floats, require
 from ..data.sample import Sample
 from ..figures.hover import errors_plotly
 from ..figures.masks import worst_rows
 from ..figures.style import MEMBERS, sky_noise
-from ..metrics.scores import floats
 from .answers import as_html, compared
 from .view import LEGEND, Board, Panel, StampsView, row, shown_errors, status
 
