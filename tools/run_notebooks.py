@@ -138,7 +138,7 @@ def _arguments(argv):
     parser.add_argument("--profile", default="quick", help=_either(list(PROFILES)))
     parser.add_argument("--seed", default="42", help="a whole number of at least 0")
     parser.add_argument("--results", default="results", help="folder for everything that is made")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/ in order")
     return parser.parse_args(argv)
 
 
@@ -201,7 +201,7 @@ def _outputs(notebooks: list[Path], results: Path) -> list[Path]:
 
 
 def _notebooks(given: list[Path]) -> list[Path]:
-    notebooks = [path.resolve() for path in given] or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    notebooks = [path.resolve() for path in given] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     for path in notebooks:
         if not path.is_file():
             raise FileNotFoundError(f"there is no notebook '{path}': check the name.")

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _NAMES = {
+    "basics": "convolutions downhill",
     "comparing": "ExamSliders paper_cases plus_minus published",
     "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of report_card "
     "shipped_networks truth_check",
