@@ -1,10 +1,12 @@
-# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make test` checks everything.
+# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make ready` rehearses a class, `make test` checks all.
 
 PYTHON ?= python3
 SAMPLE ?= synthetic
 PROFILE ?= quick
 SEED ?= 42
 RESULTS ?= results
+STICK ?= results/stick
+PLATFORMS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,12 +14,14 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab test bench clean install filter
+.PHONY: help tutorial lab ready stick test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make ready      the evening before a class: is this machine ready, without the network?"
+	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=linux|mac)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
@@ -29,6 +33,12 @@ lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clean_the_sample.ipynb
+
+ready: $(READY)
+	@$(BIN)/python -m tools.ready --seed="$(SEED)"
+
+stick: $(READY)
+	@$(BIN)/python -m tools.stick "$(STICK)" --platforms="$(PLATFORMS)"
 
 test: $(READY)
 	@$(BIN)/ruff check .
