@@ -20,7 +20,8 @@ EXPECTED = {
         "blends": ((300, 0), (300, 0)), "median_distance": ((17, 4), None),
         "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002))},
     "02b_how_a_network_learns": {
-        "mape.blend2flux": ((10.9, 2), (22.5, 4)), "mape.SExtractor": ((17.4, 4), (21.4, 6)), "last": ((40, 10), (43, 12))},
+        "mape.blend2flux": ((10.9, 2), (22.5, 4)), "mape.SExtractor": ((17.4, 4), (21.4, 6)),
+        "last": ((40, 10), (43, 12))},
     "03_train_networks": {
         "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
         "half_each_mape": ((52, 8), (60, 10)), "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
