@@ -84,7 +84,7 @@ def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: di
     with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as draft:
         draft = Path(draft)
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells = [_cell(_WATCH), *notebook.cells, *_last_cells(path.stem)]
+        notebook.cells = [_cell(_WATCH), *notebook.cells, *_last_cells(path)]
         nbformat.write(notebook, draft / "todo.ipynb")
         failure = _papermill(draft / "todo.ipynb", draft / path.name, parameters, timeout)
         problems = _kernel_failure(failure, draft / _KERNEL_LOG) + _recorded(draft / _ERRORS)
@@ -224,9 +224,10 @@ def _run_and_tell(path, results, parameters) -> bool:
     return not error
 
 
-def _last_cells(notebook):
-    """Cells that collect a notebook's numbers and then drive its widgets."""
-    numbers = [_cell(_COLLECT.format(notebook), "collecting the numbers")] if notebook in NUMBERS else []
+def _last_cells(path):
+    """Cells that collect a notebook's numbers (solutions have none) and then drive its widgets."""
+    wanted = path.stem in NUMBERS and path.parent.name != "solutions"
+    numbers = [_cell(_COLLECT.format(path.stem), "collecting the numbers")] if wanted else []
     return [*numbers, _cell(_DRIVE, "driving the widgets")]
 
 

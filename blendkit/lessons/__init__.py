@@ -7,6 +7,7 @@ _NAMES = {
     "comparing": "ExamSliders paper_cases plus_minus published",
     "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of report_card "
     "shipped_networks truth_check",
+    "exercises": "check",
     "learning": "leak_experiment network_sizes shipped_histories sizes_table2 small_lessons stand_ins take_exam",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }
