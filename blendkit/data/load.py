@@ -128,13 +128,9 @@ def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, di
 
     Returns blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; and for "blend2flux",
     "blend2mask2flux" and "SExtractor" tables of `blend_id`, `flux` (n, 2) (at zeropoint 25.96, NaN where nothing was
-    found) and `case` (SExtractor's detection case, by which the paper selects rows).
-
-    Parameters
-    ----------
-    source : str or path
-        "coindeblend": the file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3),
-        downloaded once (1.1 MB). Or a csv file with the same columns, in which only measured fluxes may be empty.
+    found) and `case` (SExtractor's detection case, by which the paper selects rows). `source` is "coindeblend", the
+    file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3), downloaded once (1.1 MB);
+    or a csv file with the same columns, in which only measured fluxes may be empty.
     """
     path = Path(source).expanduser()
     title = path.name

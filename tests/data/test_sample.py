@@ -84,13 +84,6 @@ class TestSaving:
         assert sorted(os.listdir(tmp_path)) == sorted([*CANDELS_FILES, SKY, META]), "nothing else is left"
         assert len(bk.load_sample(tmp_path)) == 9
 
-    def test_an_interruption_leaves_what_was_there(self, tmp_path, make_sample, monkeypatch):
-        before = bk.load_sample(make_sample(2).save(tmp_path))
-        monkeypatch.setattr(Table, "write", lambda *a, **k: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            make_sample(3, seed=5).save(tmp_path)
-        assert_same(bk.load_sample(tmp_path), before)
-
 
 class TestSelecting:
     MASK = (True, False, True, False, False, True)
