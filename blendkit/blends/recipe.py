@@ -53,16 +53,14 @@ def draw_blends(
     Parameters
     ----------
     n, seed : int, int or numpy.random.Generator
-    max_dmag, dmag : float
-        Limit to the magnitude difference of a companion and the central galaxy; offset to companions' magnitudes.
+    max_dmag, dmag : float; limit to the magnitude difference from the central galaxy, offset to companions' magnitudes
     separation : (low, high)
         Distance of a companion from the central galaxy, drawn uniformly, in units of the larger effective radius; then
         rounded to whole pixels. Shifts stay within ``ny // 2 - 1`` pixels.
     members : int or (lowest, highest)
         Galaxies in a blend; of a range, each number is as likely. One is a lone galaxy, none is empty sky. Each
         central galaxy has `highest` - 1 possible companions, also where fewer are drawn.
-    turns : bool
-        Whether each galaxy gets one of its eight orientations at random; the paper leaves them as observed.
+    turns : bool; whether each galaxy gets one of its eight orientations at random, the paper leaves them as observed
     """
     require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
     max_dmag, dmag = (plain("max_dmag and dmag", value, RECIPE["dmag"])[()] for value in (max_dmag, dmag))
@@ -99,8 +97,7 @@ def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
 
     Parameters
     ----------
-    ids : array of int, shape (n, k), or (k,) for a single blend
-        Catalogue ids, the central galaxy first; -1 leaves a place empty.
+    ids : array of int, shape (n, k), or (k,) for a single blend; the central galaxy first, -1 leaves a place empty
     dx, dy : int or array of int
         Shifts in whole pixels along columns and rows: one for each galaxy, (n, k) or (k,) as `ids`, or one for all
         companions of a blend, (n,) or a number, where the central galaxy stays in the centre.

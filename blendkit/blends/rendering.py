@@ -78,8 +78,7 @@ def export(
 
     Returns the folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2)
     uint8, ``{prefix}_flux.npy`` (n, 2) and ``{prefix}_catalogue.csv`` (columns of the original, `shift_x` and `shift_y`
-    the companion's shift along rows and columns). `prefix` is "train" or "test" in the original tool; files of the same
-    names are replaced once the new ones are complete. Sample, blends and fill are as for `render`.
+    the companion's shift along rows and columns). `prefix` is "train" or "test" there; the rest is as for `render`.
     """
     pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
     require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")

@@ -43,8 +43,7 @@ def clean(
     ----------
     mag, morphology : (brightest, faintest) and tuple of str, optional
         Keep brightest <= mag < faintest and these types only; the paper's other cuts were made before the release.
-    dilation : int
-        Pixels by which the neighbours' segments are grown, but not beyond halfway to the central galaxy's segment.
+    dilation : int; pixels by which the neighbours' segments are grown, but not beyond halfway to the central galaxy's
     decisions : path or dict, optional
         From `StampInspector` (a CSV of `id` and `decision`) or your own: "accept" and "reject" overrule the checks.
     seed, n_jobs : int
@@ -119,8 +118,7 @@ def table1(report: Table) -> Table:
 
 def read_decisions(decisions: str | os.PathLike | dict[int, str] | None) -> dict[int, str]:
     """Decisions made by eye, id to "accept" or "reject"; see `clean`."""
-    if decisions is None:
-        return {}
+    decisions = {} if decisions is None else decisions
     if not isinstance(decisions, dict):
         table = read_table(decisions, "decision")
         good = {"id", "decision"} <= set(table.colnames)

@@ -38,10 +38,8 @@ def load_sample(source="synthetic", *, n: int | None = None, seed: int = 0, nois
     source : str or path
         "synthetic": galaxies simulated on first use and cached; "candels": the paper's own, downloaded from Zenodo
         record 2604740 on first use; otherwise a folder with the three files of that release.
-    n, seed : int, optional
-        How many galaxies (default: 2,000 synthetic, or all real ones), and the seed of the simulation or the draw.
-    noise : {"correlated", "white", "none"}
-        Of a synthetic sample: CANDELS' own, uncorrelated, or no sky at all.
+    n, seed : int, optional; how many (2,000 synthetic, or all real ones), and the seed of the simulation or the draw
+    noise : {"correlated", "white", "none"}; of a synthetic sample: CANDELS' own, uncorrelated, or no sky at all
     """
     good = n is None or (isinstance(n, int | np.integer) and n >= 1)
     require(good, f"n = {n!r} galaxies were asked for, expected a whole number of at least 1.")

@@ -42,8 +42,7 @@ class Sample:
     catalog : astropy.table.Table
         Columns `id`, `mag` (AB), `r_eff` (pixels), `morphology` (sph, disk, sphd, irr) and `segval`, the label at the
         centre; `z` may be NaN. `clean` adds `flux_auto`, FLUX_AUTO in e-/s of the galaxy alone, and `report`.
-    zeropoint, pixel_scale, name : float, float, str
-        AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from, for titles.
+    zeropoint, pixel_scale, name : AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from
     sky_stamps : array of float32, shape (k, ny, nx), optional; made from the sample itself when not given
     """
 

@@ -134,13 +134,18 @@ class TestCutsAndDecisions:
         assert (report[good]["reason"], report[dropped]["reason"]) == ("rejected by eye", "")
         assert report[dropped]["flags"] == before[dropped]["flags"] != ""
 
-    def test_decisions_that_are_none(self, tmp_path):
-        for rows in ("galaxy,verdict\n1,accept", "id,decision\nseven,accept", "id,decision\n,accept\n3,accept"):
-            (tmp_path / "d.csv").write_text(rows + "\n")
-            with pytest.raises(ValueError, match="expected"):
-                read_decisions(tmp_path / "d.csv")
-        (tmp_path / "d.csv").write_text("id,decision\n")
-        assert read_decisions(tmp_path / "d.csv") == read_decisions(None) == {}
+    @pytest.mark.parametrize("text", [
+        "galaxy,verdict\n1,accept", "id,decision\nseven,accept", "id,decision\n,accept\n3,accept",
+        "id:decision\n3:accept",
+    ])  # fmt: skip
+    def test_decisions_that_are_none(self, tmp_path, text):
+        path = tmp_path / "d.csv"
+        path.write_text(text + "\n")
+        refused(lambda: read_decisions(path), "expected")
+        for text, expected in (("id,decision\n", {}), ("id;decision\n3;accept\n", {3: "accept"})):
+            path.write_text(text)
+            assert read_decisions(path) == expected
+        assert read_decisions(None) == {}
         refused(lambda: read_decisions({3: "maybe"}), "expected")
         with pytest.raises(FileNotFoundError, match="nowhere"):
             read_decisions(tmp_path / "nowhere.csv")
