@@ -5,6 +5,8 @@ SAMPLE ?= synthetic
 PROFILE ?= quick
 SEED ?= 42
 RESULTS ?= results
+HOST := 127.0.0.1
+PORT := 8765
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,12 +14,13 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab test bench clean install filter
+.PHONY: help tutorial lab scoreboard test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
@@ -29,6 +32,9 @@ lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clean_the_sample.ipynb
+
+scoreboard: $(READY)
+	@$(BIN)/python -m tools.scoreboard --host="$(HOST)" --port="$(PORT)" --out="$(RESULTS)/scoreboard"
 
 test: $(READY)
 	@$(BIN)/ruff check .
