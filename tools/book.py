@@ -1,0 +1,180 @@
+"""Build the web book from executed notebooks and ``docs/``: ``python -m tools.book --results FOLDER --out build/book``.
+
+The site needs no server and no network: open ``index.html``. It is built beside its place and moved there when it is
+whole. ``docs/conf.py`` says how it looks, `tools.glossary` draws the glossary's pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import inspect
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+import plotly.io
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from plotly.offline import get_plotlyjs
+
+import blendkit as bk
+from blendkit.data.check import require
+from blendkit.widgets.explorer import MIME
+from blendkit.widgets.export import WIDGET_VIEW
+from blendkit.widgets.view import CAPTIONS
+
+from . import glossary
+
+ROOT = Path(__file__).resolve().parents[1]
+PLOTLY = "application/vnd.plotly.v1+json"
+# inside a page of the book an explorer is as high as it needs, and light or dark as the book is
+_FRAMED = """
+<style>.jp-InputArea, .jp-OutputPrompt { display: none !important; }
+body, body * { --jp-layout-color0: Canvas; --jp-ui-font-color1: CanvasText; --jp-content-font-color1: CanvasText; }
+.framed body { margin: 0; overflow: hidden; }
+.framed body > h1 { display: none; }</style>
+<script>
+document.documentElement.classList.toggle("framed", parent !== window);
+const tell = () => parent.postMessage({ height: document.body.offsetHeight }, "*");
+addEventListener("message", ({ data }) => { document.documentElement.style.colorScheme = data.theme; tell(); });
+if (parent !== window) new ResizeObserver(tell).observe(document.body);
+</script>
+"""
+
+
+def build(results: Path, out: Path) -> None:
+    """The book of the notebooks executed in `results`, put in the place of what was at `out` once it is whole."""
+    from sphinx.cmd.build import build_main
+
+    results, out = results.resolve(), out.resolve()
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    missing = [path.name for path in notebooks if not (results / path.name).is_file()]
+    require(not missing, f"'{results}' lacks {', '.join(missing)}: run 'make tutorial', which executes all of them.")
+    ours = not out.exists() or (out / ".buildinfo").is_file() or (out.is_dir() and not any(out.iterdir()))
+    require(ours, f"'{out}' holds something else than a book: name another folder with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".writing-", dir=out.parent) as draft:
+        source = Path(draft) / "source"
+        shutil.copytree(ROOT / "docs", source / "docs")
+        for name in ("conf.py", "index.md", "book"):
+            os.replace(source / "docs" / name, source / name)
+        (extra := source / "extra").mkdir()
+        glossary.draw(source / "docs" / "glossary")
+        front_explorer(extra / "explorer.html")
+        (extra / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        for path in [*notebooks, *sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))]:
+            place = source / path.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            executed = results / path.relative_to(ROOT / "notebooks")
+            nbformat.write(readable(executed if executed.is_file() else path, extra), place)
+        lines = (source / "index.md").read_text(encoding="utf-8").splitlines(keepends=True)
+        there = [line for line in lines if line[0] != "/" or any(source.glob(f"{line[1:].rstrip()}.*"))]  # pages to come
+        (source / "index.md").write_text("".join(there), encoding="utf-8")
+        site, work = Path(draft) / "site", Path(draft) / "work"
+        wrong = build_main(["-q", "-W", "--keep-going", "-d", str(work), str(source), str(site)])
+        require(not wrong, "Sphinx complains about the book (see above), so nothing was changed: mend that first.")
+        if out.exists():
+            os.replace(out, Path(draft) / "old")
+        os.replace(site, out)
+
+
+def front_explorer(path: Path) -> None:
+    """The explorer of the front page."""
+    sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
+    framed(bk.export_html(bk.BlendExplorer(sample), path))
+
+
+def framed(path: Path) -> None:
+    """Teach an exported page to live in a frame."""
+    with path.open("a", encoding="utf-8") as page:
+        page.write(_FRAMED)
+
+
+def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
+    """A notebook for reading: explorers and plots live, pictures with words, no folder of this machine."""
+    notebook = nbformat.read(path, as_version=4)
+    parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
+    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {})}
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    notebook.cells, heading = cells, path.stem
+    if parameters:
+        how = ", ".join(f"`{name} = {parameters[name]!r}`" for name in ("SAMPLE", "PROFILE", "SEED"))
+        opening, _, rest = cells[0].source.partition("\n\n")
+        cells[0].source = f"{opening}\n\n:::{{note}}\nThe numbers on this page were made with {how}.\n:::\n\n{rest}"
+    for number, cell in enumerate(cells):
+        if cell.cell_type != "code":
+            titles = re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE)
+            heading = titles[-1] if titles else heading
+            continue
+        text = json.dumps(cell.outputs).replace(str(parameters.get("RESULTS") or "no folder"), "results")
+        outputs = [nbformat.from_dict(output) for output in json.loads(text)]
+        cell.outputs = [shown for output in outputs for shown in static(output, f"{path.stem}-{number}.html", extra)]
+        cell.metadata = {"mystnb": {"image": {"alt": words(cell, outputs, heading)}}}
+    return notebook
+
+
+def static(output: nbformat.NotebookNode, name: str, extra: Path) -> list[nbformat.NotebookNode]:
+    """What of an output shows without a kernel: an explorer in a frame, a plot that answers, a picture and a word."""
+    data = output.get("data", {})
+    if MIME in data:
+        cell = new_code_cell(outputs=[new_output("display_data", {MIME: data[MIME], WIDGET_VIEW: {}})])
+        nbformat.write(new_notebook(cells=[cell]), extra / f".{name}")
+        framed(bk.export_html(extra / f".{name}", extra / name))
+        (extra / f".{name}").unlink()
+        return [_html(f'<iframe class="bk-live" src="../{name}" title="the live explorer"></iframe>')]
+    plot, widget = data.pop(PLOTLY, None), data.pop(WIDGET_VIEW, None)
+    captions = "; ".join(data.pop(CAPTIONS, ()))
+    after = []
+    if widget is not None:
+        left = f"Left to right: {captions}. " if captions else ""
+        after += [_html(f"<p class='bk-word'>{left}<em>Open the notebook in JupyterLab to use this widget.</em></p>")]
+    if plot is not None:
+        figure = plotly.io.from_json(json.dumps(plot), skip_invalid=True)
+        script = "../plotly.min.js"
+        after += [_html(plotly.io.to_html(figure, full_html=False, include_plotlyjs=script, default_height=420))]
+    pictures = [output] if "image/png" in data or not after else []
+    return pictures + after
+
+
+def _html(text):
+    return new_output("display_data", {"text/html": text})
+
+
+def words(cell: nbformat.NotebookNode, outputs: list, heading: str) -> str:
+    """What a picture shows, for those who do not see it: what its function says of itself, below which heading."""
+    captions = "; ".join(caption for output in outputs for caption in output.get("data", {}).get(CAPTIONS, ()))
+    captions = html.unescape(re.sub("<[^>]*>", "", captions))
+    heading = re.sub(r"[*`_]", "", heading)
+    for name in reversed(re.findall(r"\bbk\.([\w.]+)\(", cell.source)):
+        thing = bk
+        for part in name.split("."):
+            thing = getattr(thing, part, None)
+        if thing is not None and ("figures" in name or "lessons" in name or captions):
+            said = captions or re.split(r"(?<=[.:?]) |\n\n", inspect.getdoc(thing) or "")[0]
+            return f"{heading}: {' '.join(said.replace('`', '').split())}"
+    return f"{heading}: {captions}" if captions else heading
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build it and say where it is; 1 where that failed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.book", description="Build the web book.")
+    parser.add_argument("--results", default="results", type=Path, help="folder of executed notebooks")
+    parser.add_argument("--out", default="build/book", type=Path, help="folder for the site")
+    args = parser.parse_args(argv)
+    try:
+        build(args.results, args.out)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"No book was made: {error}", file=sys.stderr)
+        return 1
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    print(f"The book is {args.out / 'index.html'} ({size / 1e6:.0f} MB): open it in a browser, no network is needed.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+"""draft"""
+def draw(folder): folder.mkdir()
