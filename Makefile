@@ -1,4 +1,4 @@
-# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make test` checks everything.
+# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make book` binds them, `make test` checks everything.
 
 PYTHON ?= python3
 SAMPLE ?= synthetic
@@ -12,12 +12,13 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab test bench clean install filter
+.PHONY: help tutorial lab book test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make book       the notebooks as a web book in build/book, after make tutorial where RESULTS lacks one (30 MB, works from disk)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
@@ -29,6 +30,10 @@ lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clean_the_sample.ipynb
+
+book: $(READY)
+	@for notebook in notebooks/[0-9]*.ipynb; do [ -f "$(RESULTS)/$${notebook##*/}" ] || exec $(MAKE) --no-print-directory tutorial; done
+	@$(BIN)/python -m tools.book --results="$(RESULTS)" --out=build/book
 
 test: $(READY)
 	@$(BIN)/ruff check .

@@ -31,11 +31,19 @@ from blendkit.widgets.view import CAPTIONS
 from . import glossary
 
 ROOT = Path(__file__).resolve().parents[1]
+ALIASES = {
+    "central": "Central galaxy", "noise": "Noise and its correlation", "sep": "SExtractor and SEP",
+    "sextractor": "SExtractor and SEP", "kron": "FLUX_AUTO, the Kron aperture", "effective radii": "Effective radius",
+    "under-deblended": "Over- and under-deblended", "over-deblended": "Over- and under-deblended",
+    "over-fitting": "Overfitting",
+}  # fmt: skip
 PLOTLY = "application/vnd.plotly.v1+json"
 # inside a page of the book an explorer is as high as it needs, and light or dark as the book is
 _FRAMED = """
 <style>.jp-InputArea, .jp-OutputPrompt { display: none !important; }
 body, body * { --jp-layout-color0: Canvas; --jp-ui-font-color1: CanvasText; --jp-content-font-color1: CanvasText; }
+.framed .bk-standalone { --picture: 330px; }
+.bk-code code { background: none !important; color: inherit !important; }
 .framed body { margin: 0; overflow: hidden; }
 .framed body > h1 { display: none; }</style>
 <script>
@@ -64,16 +72,18 @@ def build(results: Path, out: Path) -> None:
         for name in ("conf.py", "index.md", "book"):
             os.replace(source / "docs" / name, source / name)
         (extra := source / "extra").mkdir()
-        glossary.draw(source / "docs" / "glossary")
-        front_explorer(extra / "explorer.html")
+        sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
+        glossary.draw(source / "docs" / "glossary", sample)
+        front_explorer(sample, extra / "explorer.html")
         (extra / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         for path in [*notebooks, *sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))]:
             place = source / path.relative_to(ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
             executed = results / path.relative_to(ROOT / "notebooks")
             nbformat.write(readable(executed if executed.is_file() else path, extra), place)
+        # parts of the book that are still to be written have no line in its contents
         lines = (source / "index.md").read_text(encoding="utf-8").splitlines(keepends=True)
-        there = [line for line in lines if line[0] != "/" or any(source.glob(f"{line[1:].rstrip()}.*"))]  # pages to come
+        there = [line for line in lines if line[0] != "/" or any(source.glob(f"{line[1:].rstrip()}.*"))]
         (source / "index.md").write_text("".join(there), encoding="utf-8")
         site, work = Path(draft) / "site", Path(draft) / "work"
         wrong = build_main(["-q", "-W", "--keep-going", "-d", str(work), str(source), str(site)])
@@ -83,9 +93,8 @@ def build(results: Path, out: Path) -> None:
         os.replace(site, out)
 
 
-def front_explorer(path: Path) -> None:
+def front_explorer(sample: bk.Sample, path: Path) -> None:
     """The explorer of the front page."""
-    sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
     framed(bk.export_html(bk.BlendExplorer(sample), path))
 
 
@@ -108,6 +117,7 @@ def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
         cells[0].source = f"{opening}\n\n:::{{note}}\nThe numbers on this page were made with {how}.\n:::\n\n{rest}"
     for number, cell in enumerate(cells):
         if cell.cell_type != "code":
+            cell.source = re.sub(r"\*\*([^*\n]+)\*\*", explained, cell.source)
             titles = re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE)
             heading = titles[-1] if titles else heading
             continue
@@ -116,6 +126,20 @@ def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
         cell.outputs = [shown for output in outputs for shown in static(output, f"{path.stem}-{number}.html", extra)]
         cell.metadata = {"mystnb": {"image": {"alt": words(cell, outputs, heading)}}}
     return notebook
+
+
+def explained(bold: re.Match) -> str:
+    """A bold term as a link to the glossary, where that has it."""
+    said = bold[1].lower()
+    titles = re.findall("^### (.*)$", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    known = {title.lower(): title for title in titles} | ALIASES
+    title = known.get(said) or known.get(said.removesuffix("s"))
+    return f"[{bold[0]}](/docs/glossary.md#{slug(title)})" if title else bold[0]
+
+
+def slug(title: str) -> str:
+    """A heading as it stands in a link."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def static(output: nbformat.NotebookNode, name: str, extra: Path) -> list[nbformat.NotebookNode]:
