@@ -63,6 +63,8 @@ def build(results: Path, out: Path) -> None:
     notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     missing = [path.name for path in notebooks if not (results / path.name).is_file()]
     require(not missing, f"'{results}' lacks {', '.join(missing)}: run 'make tutorial', which executes all of them.")
+    old = [path.name for path in notebooks if sources(path) != sources(results / path.name)]
+    require(not old, f"{', '.join(old)} in '{results}' were executed before they were edited: run 'make tutorial'.")
     ours = not out.exists() or (out / ".buildinfo").is_file() or (out.is_dir() and not any(out.iterdir()))
     require(ours, f"'{out}' holds something else than a book: name another folder with --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,16 @@ def build(results: Path, out: Path) -> None:
         os.replace(site, out)
 
 
+def written(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The cells of a notebook that somebody wrote."""
+    return [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def sources(path: Path) -> list[str]:
+    """What stands in these cells."""
+    return [cell.source for cell in written(nbformat.read(path, as_version=4))]
+
+
 def front_explorer(sample: bk.Sample, path: Path) -> None:
     """The explorer of the front page."""
     framed(bk.export_html(bk.BlendExplorer(sample), path))
@@ -109,8 +121,8 @@ def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {})}
-    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    notebook.cells, heading = cells, path.stem
+    cells, heading = written(notebook), path.stem
+    notebook.cells = cells
     if parameters:
         how = ", ".join(f"`{name} = {parameters[name]!r}`" for name in ("SAMPLE", "PROFILE", "SEED"))
         opening, _, rest = cells[0].source.partition("\n\n")

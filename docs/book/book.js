@@ -6,7 +6,7 @@ addEventListener("message", ({ source, data }) => {
   if (!frame || !data.height) return;
   if (!frame.dataset.told) tell(frame);
   frame.dataset.told = true;
-  frame.style.height = `${data.height}px`;
+  frame.style.height = `${data.height + 2}px`; // with its border
 });
 addEventListener("load", () => frames().forEach(tell));
 new MutationObserver(() => frames().forEach(tell)).observe(document.documentElement, {

@@ -1,11 +1,14 @@
-"""The book's map of the paper and its glossary name only what is there."""
+"""What the web book is made of: its map of the paper and its glossary name only what is there; what is refused."""
 
 import json
 import re
+import shutil
+
+import pytest
 
 import blendkit as bk
 from tools import glossary
-from tools.book import ROOT, slug
+from tools.book import ROOT, main, slug
 
 MAP = (ROOT / "docs" / "paper_map.md").read_text(encoding="utf-8")
 
@@ -35,3 +38,22 @@ def test_every_term_of_the_glossary_has_a_picture_with_words():
     shown = [re.search(r"!\[(.{20,})\]\(glossary/(\w+)\.png\)", term) for term in terms]
     assert all(shown), [term.splitlines()[0] for term, picture in zip(terms, shown, strict=True) if not picture]
     assert sorted(picture[2] for picture in shown) == sorted(draw.__name__ for draw in glossary.PICTURES)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "edited since", "somebody's folder"])
+def test_a_book_that_cannot_be_made_leaves_everything_as_it_was(wrong, tmp_path, capsys):
+    shutil.copytree(ROOT / "notebooks", results := tmp_path / "results")
+    (out := tmp_path / "out").mkdir()
+    first = min(results.glob("0*.ipynb"))
+    if wrong == "missing":
+        first.unlink()
+    elif wrong == "edited since":
+        first.write_text(first.read_text(encoding="utf-8").replace("galaxies", "stars"), encoding="utf-8")
+    else:
+        (out / "thesis.tex").write_text("years")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["--results", str(results), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert ("make tutorial" in said) == (wrong != "somebody's folder")
+    assert sorted(tmp_path.rglob("*")) == before
