@@ -77,12 +77,11 @@ def build(results: Path, out: Path) -> None:
         sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
         glossary.draw(source / "docs" / "glossary", sample)
         front_explorer(sample, extra / "explorer.html")
-        (extra / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         for path in [*notebooks, *sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))]:
-            place = source / path.relative_to(ROOT)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            executed = results / path.relative_to(ROOT / "notebooks")
-            nbformat.write(readable(executed if executed.is_file() else path, extra), place)
+            place = path.relative_to(ROOT / "notebooks")
+            executed = results / place if (results / place).is_file() else path
+            (source / "notebooks" / place).parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(readable(executed, place, extra), source / "notebooks" / place)
         # parts of the book that are still to be written have no line in its contents
         lines = (source / "index.md").read_text(encoding="utf-8").splitlines(keepends=True)
         there = [line for line in lines if line[0] != "/" or any(source.glob(f"{line[1:].rstrip()}.*"))]
@@ -90,6 +89,8 @@ def build(results: Path, out: Path) -> None:
         site, work = Path(draft) / "site", Path(draft) / "work"
         wrong = build_main(["-q", "-W", "--keep-going", "-d", str(work), str(source), str(site)])
         require(not wrong, "Sphinx complains about the book (see above), so nothing was changed: mend that first.")
+        for path in site.rglob("*.map"):  # for developers of the theme
+            path.unlink()
         if out.exists():
             os.replace(out, Path(draft) / "old")
         os.replace(site, out)
@@ -116,8 +117,11 @@ def framed(path: Path) -> None:
         page.write(_FRAMED)
 
 
-def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
-    """A notebook for reading: explorers and plots live, pictures with words, no folder of this machine."""
+def readable(path: Path, place: Path, extra: Path) -> nbformat.NotebookNode:
+    """A notebook for reading: explorers and plots live, pictures with words, no folder of this machine.
+
+    `place` is where it stands in the book below ``notebooks/``, `extra` the folder for pages of their own.
+    """
     notebook = nbformat.read(path, as_version=4)
     parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {})}
@@ -135,8 +139,9 @@ def readable(path: Path, extra: Path) -> nbformat.NotebookNode:
             continue
         text = json.dumps(cell.outputs).replace(str(parameters.get("RESULTS") or "no folder"), "results")
         outputs = [nbformat.from_dict(output) for output in json.loads(text)]
-        cell.outputs = [shown for output in outputs for shown in static(output, f"{path.stem}-{number}.html", extra)]
+        page, up = extra / f"{'-'.join(place.with_suffix('').parts)}-{number}.html", "../" * len(place.parts)
         cell.metadata = {"mystnb": {"image": {"alt": words(cell, outputs, heading)}}}
+        cell.outputs = [shown for output in outputs for shown in static(output, page, up)]
     return notebook
 
 
@@ -154,15 +159,17 @@ def slug(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def static(output: nbformat.NotebookNode, name: str, extra: Path) -> list[nbformat.NotebookNode]:
-    """What of an output shows without a kernel: an explorer in a frame, a plot that answers, a picture and a word."""
+def static(output: nbformat.NotebookNode, page: Path, up: str) -> list[nbformat.NotebookNode]:
+    """What of an output shows without a kernel: an explorer in a frame, a plot that answers, a picture and a word.
+
+    An explorer gets a `page`; `up` leads to it.
+    """
     data = output.get("data", {})
     if MIME in data:
         cell = new_code_cell(outputs=[new_output("display_data", {MIME: data[MIME], WIDGET_VIEW: {}})])
-        nbformat.write(new_notebook(cells=[cell]), extra / f".{name}")
-        framed(bk.export_html(extra / f".{name}", extra / name))
-        (extra / f".{name}").unlink()
-        return [_html(f'<iframe class="bk-live" src="../{name}" title="the live explorer"></iframe>')]
+        nbformat.write(new_notebook(cells=[cell]), page)
+        framed(bk.export_html(page, page))
+        return [_html(f'<iframe class="bk-live" src="{up}{page.name}" title="the live explorer"></iframe>')]
     plot, widget = data.pop(PLOTLY, None), data.pop(WIDGET_VIEW, None)
     captions = "; ".join(data.pop(CAPTIONS, ()))
     after = []
@@ -171,8 +178,9 @@ def static(output: nbformat.NotebookNode, name: str, extra: Path) -> list[nbform
         after += [_html(f"<p class='bk-word'>{left}<em>Open the notebook in JupyterLab to use this widget.</em></p>")]
     if plot is not None:
         figure = plotly.io.from_json(json.dumps(plot), skip_invalid=True)
-        script = "../plotly.min.js"
-        after += [_html(plotly.io.to_html(figure, full_html=False, include_plotlyjs=script, default_height=420))]
+        (page.parent / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        how = {"full_html": False, "include_plotlyjs": f"{up}plotly.min.js", "default_height": 420}
+        after += [_html(plotly.io.to_html(figure, **how))]
     pictures = [output] if "image/png" in data or not after else []
     return pictures + after
 

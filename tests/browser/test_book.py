@@ -11,8 +11,8 @@ from nbformat.v4 import new_output
 
 import blendkit as bk
 
-from .conftest import tab_of
-from .lab import SHOWN, Explorer, picture
+from .conftest import framed, tab_of
+from .lab import picture
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +23,18 @@ def book(tmp_path_factory, galaxies):
     pytest.importorskip("sphinx_book_theme", reason="needs Sphinx and its theme: pip install -e '.[book]'")
     from tools.book import ROOT, build
 
-    home = tmp_path_factory.mktemp("book")
-    shutil.copytree(ROOT / "notebooks", home / "results")
-    path = min((home / "results").glob("02_*.ipynb"))
+    home = shutil.copytree(ROOT / "notebooks", tmp_path_factory.mktemp("book") / "results")
+    path = min(home.glob("02_*.ipynb"))
     notebook = nbformat.read(path, as_version=4)
-    figure, live = [cell for cell in notebook.cells if "bk.figures." in cell.source or "Explorer(" in cell.source][:2]
-    png = print_figure(bk.figures.blend_parts(galaxies, bk.draw_blends(galaxies, 2, seed=1)), "png", base64=True)
-    figure.outputs = [new_output("display_data", {"image/png": png})]
-    live.outputs = [new_output("display_data", bk.BlendExplorer(galaxies)._repr_mimebundle_())]
+    figure = bk.figures.blend_parts(galaxies, bk.draw_blends(galaxies, 2, seed=1))
+    outputs = {"bk.figures.": {"image/png": print_figure(figure, "png", base64=True)}}
+    outputs |= {"bk.BlendExplorer(": bk.BlendExplorer(galaxies)._repr_mimebundle_()}
+    for word, output in outputs.items():
+        cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and word in cell.source)
+        cell.outputs = [new_output("display_data", output)]
     nbformat.write(notebook, path)
-    build(home / "results", home / "site")
-    assert sorted(path.name for path in home.iterdir()) == ["results", "site"]
-    return home / "site"
+    build(home, home.parent / "site")
+    return home.parent / "site"
 
 
 @pytest.fixture
@@ -44,16 +44,6 @@ def page(chromium, book):
         tab.goto((book / "index.html").as_uri())
         yield tab
         assert {url.split(":")[0] for url in requests} <= {"file", "data", "blob"}
-
-
-def framed(page):
-    """The explorer in a frame of the page."""
-    frame = page.locator("iframe.bk-live").first
-    frame.scroll_into_view_if_needed()  # what is out of sight stands still
-    explorer = Explorer(frame.element_handle().content_frame())
-    explorer.page.wait_for_selector(SHOWN)
-    explorer.page.mouse = page.mouse
-    return explorer
 
 
 @pytest.mark.parametrize("place", ["index.html", "notebooks/02_*.html"])
