@@ -12,8 +12,7 @@ html_extra_path = ["extra"]
 
 nb_execution_mode = "off"  # tools.run_notebooks has run them
 nb_merge_streams = True
-nb_mime_priority_overrides = [("html", "text/html", 0)]
-myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 html_title = "blendkit"

@@ -15,6 +15,9 @@ from .conftest import framed, tab_of
 from .lab import picture
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated. Check CHANGES")  # Sphinx of its themes
+
+
 @pytest.fixture(scope="module")
 def book(tmp_path_factory, galaxies):
     """The folder of a book: an explorer and a figure stand in notebook 2, all the rest was not run."""
