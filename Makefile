@@ -1,10 +1,12 @@
-# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make book` binds them, `make test` checks everything.
+# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make ready` rehearses a class, `make test` checks all.
 
 PYTHON ?= python3
 SAMPLE ?= synthetic
 PROFILE ?= quick
 SEED ?= 42
 RESULTS ?= results
+STICK ?= results/stick
+PLATFORMS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +14,15 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab book test bench clean install filter
+.PHONY: help tutorial lab book ready stick test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make book       the notebooks as a web book in build/book, after make tutorial where RESULTS lacks one (30 MB, works from disk)"
+	@echo "make ready      the evening before a class: is this machine ready, without the network?"
+	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=linux|mac)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
@@ -34,6 +38,12 @@ lab: $(READY)
 book: $(READY)
 	@for notebook in notebooks/[0-9]*.ipynb; do [ -f "$(RESULTS)/$${notebook##*/}" ] || exec $(MAKE) --no-print-directory tutorial; done
 	@$(BIN)/python -m tools.book --results="$(RESULTS)" --out=build/book
+
+ready: $(READY)
+	@$(BIN)/python -m tools.ready --seed="$(SEED)"
+
+stick: $(READY)
+	@$(BIN)/python -m tools.stick "$(STICK)" --platforms="$(PLATFORMS)"
 
 test: $(READY)
 	@$(BIN)/ruff check .

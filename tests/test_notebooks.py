@@ -19,6 +19,9 @@ EXPECTED = {
     "02_build_blends": {
         "blends": ((300, 0), (300, 0)), "median_distance": ((17, 4), None),
         "step.zero_outside": ((0.0060, 0.0002), (0.0060, 0.0002))},
+    "02b_how_a_network_learns": {
+        "mape.blend2flux": ((10.9, 2), (22.5, 4)), "mape.SExtractor": ((17.4, 4), (21.4, 6)),
+        "last": ((40, 10), (43, 12))},
     "03_train_networks": {
         "blends": ((300, 0), (300, 0)), "galaxies.train": ((107, 3), (56, 2)), "total_mape": ((4.3, 0.7), (4.3, 0.7)),
         "half_each_mape": ((52, 8), (60, 10)), "networks.blend2flux.parameters": ((25_274, 0), (25_274, 0)),
@@ -114,6 +117,13 @@ def test_laws_of_blending_hold(run):
     assert 0 <= shown["least_inside"] <= 1
     assert shown["step.zero_inside"] / shown["step.zero_outside"] == pytest.approx(math.sqrt(2), rel=0.03)
     assert shown["step.sky_inside"] / shown["step.sky_outside"] == pytest.approx(1, rel=0.03)
+
+
+def test_laws_of_learning_hold(run):
+    shown = numbers(run[1], "02b_how_a_network_learns")
+    assert shown["parameters"][0] == shown["parameters"][1], "the network on the page is the paper's"
+    assert shown["last"] < 0.9 * shown["first"]
+    assert shown["mape.blend2flux"] < shown["mape.ten lines"] / 1.5
 
 
 def test_laws_of_training_hold(run):

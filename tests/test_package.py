@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MODULES = sorted((ROOT / "blendkit").rglob("*.py"))
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
-NOTEBOOKS = {path.name: json.loads(path.read_text()) for path in (ROOT / "notebooks").rglob("*.ipynb")}
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = {str(path.relative_to(FOLDER)): json.loads(path.read_text()) for path in FOLDER.rglob("*.ipynb")}
 HEAVY = {"keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotly", "anywidget", "ipywidgets", "scipy"}
 FACE = {
     "Sample", "load_sample", "clean", "split", "draw_blends", "make_blends", "render", "export", "load_published",

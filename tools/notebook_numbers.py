@@ -53,6 +53,12 @@ def numbers_02(ns: SimpleNamespace) -> dict:
     }
 
 
+def numbers_02b(ns: SimpleNamespace) -> dict:
+    mapes = {name: bk.metrics.flux_scores(ns.exam["flux"], p["flux"])["mape"] for name, p in ns.predictions.items()}
+    first, *_, last = ns.fit.history["loss"]
+    return {"parameters": [ns.network.count_params(), ns.same], "first": first, "last": last, "mape": mapes}
+
+
 def numbers_03(ns: SimpleNamespace) -> dict:
     total = ns.images.sum(axis=(1, 2))
     half_each = np.repeat(total[:, None] / 2, ns.fluxes.shape[1], axis=1)
@@ -135,6 +141,7 @@ def _columns(table, *names):
 NUMBERS = {
     "01_clean_the_sample": numbers_01,
     "02_build_blends": numbers_02,
+    "02b_how_a_network_learns": numbers_02b,
     "03_train_networks": numbers_03,
     "04_compare_methods": numbers_04,
     "05_trust_the_numbers": numbers_05,

@@ -84,7 +84,7 @@ def run_notebook(path: str | os.PathLike, out: str | os.PathLike, parameters: di
     with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as draft:
         draft = Path(draft)
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells = [_cell(_WATCH), *notebook.cells, *_last_cells(path.stem)]
+        notebook.cells = [_cell(_WATCH), *notebook.cells, *_last_cells(path)]
         nbformat.write(notebook, draft / "todo.ipynb")
         failure = _papermill(draft / "todo.ipynb", draft / path.name, parameters, timeout)
         problems = _kernel_failure(failure, draft / _KERNEL_LOG) + _recorded(draft / _ERRORS)
@@ -138,7 +138,7 @@ def _arguments(argv):
     parser.add_argument("--profile", default="quick", help=_either(list(PROFILES)))
     parser.add_argument("--seed", default="42", help="a whole number of at least 0")
     parser.add_argument("--results", default="results", help="folder for everything that is made")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/[0-9][0-9]_*.ipynb in order")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/ in order")
     return parser.parse_args(argv)
 
 
@@ -201,7 +201,7 @@ def _outputs(notebooks: list[Path], results: Path) -> list[Path]:
 
 
 def _notebooks(given: list[Path]) -> list[Path]:
-    notebooks = [path.resolve() for path in given] or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    notebooks = [path.resolve() for path in given] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     for path in notebooks:
         if not path.is_file():
             raise FileNotFoundError(f"there is no notebook '{path}': check the name.")
@@ -224,9 +224,10 @@ def _run_and_tell(path, results, parameters) -> bool:
     return not error
 
 
-def _last_cells(notebook):
-    """Cells that collect a notebook's numbers and then drive its widgets."""
-    numbers = [_cell(_COLLECT.format(notebook), "collecting the numbers")] if notebook in NUMBERS else []
+def _last_cells(path):
+    """Cells that collect a notebook's numbers (solutions have none) and then drive its widgets."""
+    wanted = path.stem in NUMBERS and path.parent.name != "solutions"
+    numbers = [_cell(_COLLECT.format(path.stem), "collecting the numbers")] if wanted else []
     return [*numbers, _cell(_DRIVE, "driving the widgets")]
 
 

@@ -3,10 +3,14 @@
 from importlib import import_module
 
 _NAMES = {
+    "basics": "convolutions downhill",
     "comparing": "ExamSliders paper_cases plus_minus published",
     "experiments": "beside_the_paper error_ratios lone_light lone_objects mean_ious networks_of report_card "
     "shipped_networks truth_check",
+    "exercises": "check",
     "learning": "leak_experiment network_sizes shipped_histories sizes_table2 small_lessons stand_ins take_exam",
+    "guessing": "BlendExplorer",
+    "scoreboard": "class_images submit",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}

@@ -75,14 +75,14 @@ def compared(fluxes, zeropoint, true=np.nan, errors=np.nan):
 
 
 def guessed(text, zeropoint, true):
-    """What a reader's guess of a magnitude is worth, in words."""
+    """The flux of a reader's guess of a magnitude, NaN where it is none, and what it is worth in words."""
     try:
         mag = float(text.replace(",", "."))
     except ValueError:
         mag = np.nan
     if 5 <= mag <= 35:
-        return compared(10 ** (-0.4 * (mag - zeropoint)), zeropoint, true)[0]
-    return f"{text[:12]} is no magnitude: write a number such as 21.5" if text.strip() else "–"
+        return (flux := 10 ** (-0.4 * (mag - zeropoint))), compared(flux, zeropoint, true)[0]
+    return np.nan, f"{text[:12]} is no magnitude: write a number such as 21.5" if text.strip() else "–"
 
 
 def as_html(heads, rows):

@@ -37,10 +37,6 @@ _TURNED = "How the {} galaxy is mirrored, and then turned about its centre"
 _MORE = "Extra sky noise, mirrored and turned galaxies, another stretch of the picture"
 _STRETCHED = "0 shows the faint outskirts, 2 only the bright centres"
 _ITSELF = "A galaxy cannot be blended with itself: choose two different ones."
-_WHICH_FLUX = (
-    "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The catalogue's "
-    "magnitude counts all of its light."
-)
 _HIDDEN = (
     "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down "
     "your guesses, then untick 'hide the truth'. A hint: both galaxies together have {:.2f} mag."
@@ -67,6 +63,11 @@ class BlendExplorer(view.Board):
     central, companion : int, optional
         Catalogue ids of the galaxies to start with; default two of about the median magnitude.
     """
+
+    note = (
+        "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The "
+        "catalogue's magnitude counts all of its light."
+    )
 
     def __init__(self, sample: Sample, methods=None, *, central: int | None = None, companion: int | None = None):
         require(len(sample) > 1, "the sample has a single galaxy, expected at least two: a blend needs a pair.")
@@ -222,22 +223,25 @@ class BlendExplorer(view.Board):
             shapes = np.array([found.x, found.y, _ELLIPSE * found.a, _ELLIPSE * found.b, found.theta], float).T.tolist()
             ellipses = [[*shape, (matched.index(i) if i in matched else 2)] for i, shape in enumerate(shapes)]
         rows = [("alone (true)", compared(true, zeropoint)), (LABELS["kron_masked"], compared(fluxes, zeropoint, true))]
+        self.fluxes = {"SEP": np.array(fluxes)}
         outlines, waiting = {}, [method for method in self._question if method not in self._answers]
         for method, (table, _) in answers.items():
             if table is None:
                 continue
             error = table["flux_err"][0, :2] if "flux_err" in table.colnames else np.nan
-            rows.append((method.name, compared(table["flux"][0, :2], zeropoint, true, error)))
+            self.fluxes[method.name] = table["flux"][0, :2]
+            rows.append((method.name, compared(self.fluxes[method.name], zeropoint, true, error)))
             if "masks" in table.colnames and not outlines:
                 masks = np.moveaxis(table["masks"][0], -1, 0).astype(np.uint8)
                 outlines = {"masks": masks.tobytes(), "masks_of": method.name}
         rows += [(m.name, ["…" if callable(m.method) else "loading the network, once…", ""]) for m in waiting]
         self.view.found = {"at": self._at, "ellipses": ellipses, "waiting": bool(waiting)} | outlines
         if any(text.value.strip() for text in self.guesses):
-            values = [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)]
+            guesses = [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)]
+            self.fluxes["you"], values = zip(*guesses, strict=True)
             rows.append(("you", values))
         self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
-        self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{_WHICH_FLUX}</div>"
+        self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{self.note}</div>"
 
     def page(self) -> dict:
         """What the explorer of a page needs, ready for JSON: the galaxies now shown and others, spread in magnitude."""

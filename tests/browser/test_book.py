@@ -14,7 +14,6 @@ import blendkit as bk
 from .conftest import framed, tab_of
 from .lab import picture
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated. Check CHANGES")  # Sphinx of its themes
 
 

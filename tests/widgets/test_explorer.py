@@ -87,6 +87,25 @@ def test_the_truth_hides_until_the_reader_has_guessed(explorer, accepted):
     assert ([text.value for text in explorer.guesses], said_by(explorer, "you")) == (["", ""], "")
 
 
+def test_the_guess_game_keeps_a_tally_in_which_a_round_counts_once(accepted):
+    explorer = bk.BlendExplorer(accepted, {"blind": lambda images: {"flux": [[np.nan, 0.0]]}})
+    for off in (0.2, 0.4):
+        explorer.hide.value = True
+        explorer.surprise.click()
+        for guess, flux in zip(explorer.guesses, explorer.recipe["flux"][0], strict=True):
+            guess.value = f"{accepted.zeropoint - 2.5 * np.log10(flux) + off:.3f}"
+        assert "mag off" not in explorer.answer.value + explorer.verdict.value
+        explorer.hide.value = False
+    assert re.search(r"2 rounds: you 0.30 mag off, SEP \d.\d\d, blind 3.00", explorer.answer.value)
+    explorer.guesses[0].value = explorer.guesses[1].value = "21"  # the truth is known
+    explorer.hide.value = True
+    explorer.hide.value = False
+    explorer.surprise.click()
+    assert explorer.tally.colnames == ["you", "SEP", "blind"]
+    np.testing.assert_allclose(explorer.tally["you"], [0.2, 0.4], atol=1e-3)
+    assert (explorer.tally["SEP"] <= 3).all()
+
+
 @pytest.mark.parametrize("rows", [[0, 7], [0, 1, 2, 3, 4]], ids=["of unlike magnitude", "five"])
 def test_it_starts_with_the_galaxies_given_or_two_different_ones(accepted, rows):
     few = accepted[rows]

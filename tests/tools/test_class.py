@@ -1,0 +1,172 @@
+"""The class's scoreboard: fifty students at once, a machine that dies, and those who mean no good."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+from astropy.table import Table
+from conftest import in_python, module, only_row, refused
+
+import blendkit as bk
+from blendkit.lessons import scoreboard
+
+SMALL = "from blendkit.lessons import scoreboard as s; s.GALAXIES, s.BLENDS = 24, 60\n"
+SERVE = SMALL + "import sys; from tools import scoreboard as t; t.READING = t.Handler.timeout = 2; t.main(sys.argv[1:])"
+SEND = "POST /submit HTTP/1.1\r\nContent-Type: application/json\r\n"
+ME = local()  # each student has a secret of their own
+
+
+class Served:
+    """A scoreboard in a folder, on one port."""
+
+    def __init__(self, folder):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.folder, self.address = folder, f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        command = [sys.executable, "-c", SERVE, f"--port={self.port}", f"--out={self.folder}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert any("BLENDKIT_CLASS" in line for line in self.process.stdout)
+
+    def raw(self, text):
+        """The status of the answer to what a browser would never send; 0 if there is none."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as end:
+            end.sendall(text.encode())
+            return int((end.makefile("rb").readline().split() or [0, 0])[1])
+
+    def post(self, body, **headers):
+        """The status of the answer to a submission, and its sentence."""
+        data = body if isinstance(body, bytes) else json.dumps(body)
+        headers = {"Content-Type": "application/json"} | headers
+        answer = requests.post(f"{self.address}/submit", data, headers=headers, timeout=30)
+        return answer.status_code, answer.json().get("error")
+
+    def board(self):
+        return requests.get(f"{self.address}/board.json", timeout=30).json()
+
+
+@module
+def served(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoreboard, "_token", lambda: ME.token)
+        server = Served(tmp_path_factory.mktemp("class"))
+        server.start()
+        yield server
+        server.process.kill()
+
+
+def hand_in(to, name, scale=1.0, token=None):
+    """Half of the light for each galaxy, `scale` times too bright; the scoreboard then."""
+    ME.token = token or scoreboard.digest(name)
+    light = bk.lessons.class_images(to).sum(axis=(1, 2))[:, None] * [scale / 2, scale / 2]
+    return bk.submit(name, {"flux": light, "flux_err": light / 10}, to=to)
+
+
+def sent(**other):
+    return {"name": "Eve", "token": "e" * 32, "method": "mine", "flux": [[10.0, 5.0]] * 60} | other
+
+
+def test_fifty_at_once_each_have_their_row_and_nobody_anothers(served):
+    scales, to = {f"student {k}": 1 + k / 100 for k in range(50)}, served.address
+    with ThreadPoolExecutor(50) as pool:
+        boards = list(pool.map(lambda item: hand_in(to, *item), scales.items()))
+    assert all(name in board["name"] for name, board in zip(scales, boards, strict=True))
+    rows, text = served.board()["rows"], json.dumps(served.board()["rows"])
+    assert sorted(row["name"] for row in rows) == sorted(scales)
+    assert [row["error"] for row in rows] == sorted(row["error"] for row in rows)
+    assert not re.search(r"token|owner|flux|[0-9a-f]{32}", text)
+    refused(lambda: hand_in(to, "STUDENT 7", 0.5, token="0" * 32), "belongs to somebody")
+    tries = [only_row(hand_in(to, "student 7", scale), name="student 7")["tries"] for scale in (1.07, 1.07, 0.5)]
+    assert tries == ["1", "1", "2"]  # the same again is no try
+    game = SimpleNamespace(tally=Table({"you": [0.2, 0.4], "SEP": [0.5, 0.7]}))
+    for _ in range(2):
+        assert "own machine" in bk.submit("student 7", game, to=to)["seconds"].description
+    assert served.board()["guesses"] == [["SEP", 2, pytest.approx(0.3), pytest.approx(0.6)]]
+    assert "2 rounds: the class 0.30 mag off, SEP 0.60" in requests.get(to).text
+
+
+def test_a_machine_that_dies_loses_no_row_and_doubles_none(served):
+    done, names = [], [f"late {k}" for k in range(20)]
+
+    def insist(name):
+        while name not in done:
+            try:
+                hand_in(served.address, name)
+                done.append(name)
+            except ConnectionError:
+                time.sleep(0.2)
+
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(insist, name) for name in names]
+        while not done:
+            time.sleep(0.01)
+        served.process.kill()
+        acknowledged = list(done)
+        served.start()
+        assert set(acknowledged) <= {row["name"] for row in served.board()["rows"]}
+        assert [future.result() for future in waiting] == [None] * 20
+    assert sorted(
+        row["name"] for row in served.board()["rows"] if row["tries"] == 1 and row["name"] in names
+    ) == sorted(names)
+
+
+@pytest.mark.parametrize(("words", "bodies"), {
+    "60 pairs": [sent(flux=flux) for flux in ([[1, 2]] * 59, [[1, 2, 3]] * 60, [["1", "2"]] * 60, "Infinity", None)],
+    "positive": [sent(flux=[[value] * 2] * 60) for value in (float("nan"), -1, None)],
+    "huge": [sent(flux=[[value, 1]] * 60) for value in (float("inf"), 10**400)],
+    "cannot be shown": [sent(name=n) for n in ("<b>x</b>", "../../x", "a\x00b", "\u202eana", "x" * 10_000, "", None)],
+    "rounds": [sent(rounds=rounds) for rounds in ([{"you": -1}], [{"you": 0.1}] * 1000, {}, [7])],
+    "": [sent(method="<img src=x>"), sent(token="../x"), sent(flux_err=[1]), b"[" * 100_000, b"\x80\x04K\x01.", b"[]"],
+}.items())  # fmt: skip
+def test_what_is_broken_or_hostile_is_refused_in_a_sentence(served, words, bodies):
+    before = served.board()
+    for status, sentence in map(served.post, bodies):
+        assert status == 422
+        assert re.fullmatch(rf"[^\n]{{0,150}}{words}[^\n]{{0,150}}\.", sentence)
+    assert served.board() == before
+
+
+def test_http_that_is_none_is_refused_and_the_slow_are_cut_off(served):
+    assert served.post(b"1" * 10**6)[0] == 413
+    for kind in ({"Content-Encoding": "gzip"}, {"Content-Type": "text/plain"}):  # a bomb stays packed
+        assert served.post(sent(), **kind)[0] == 415
+    heads = {"Transfer-Encoding: chunked": 411, "Content-Length: -1": 411, f"Content-Length: {10**12}": 413}
+    asked = {f"{SEND}{head}\r\n\r\n": status for head, status in heads.items()}
+    asked |= {f"{method} / HTTP/1.1\r\n\r\n": 405 for method in ("DELETE", "OPTIONS", "BREW")}
+    paths = {"/": 200, "/../scoreboard.sqlite": 404, "/%2e%2e/etc/passwd": 404, "/" + "a" * 70_000: 414}
+    asked |= {f"GET {path} HTTP/1.1\r\n\r\n": status for path, status in paths.items()}
+    asked |= {"\x16\x03\x01 nonsense\r\n\r\n": 400, f"{SEND}Content-Length: 90\r\n\r\n{{": 0}
+    assert {text: served.raw(text) for text in asked} == asked
+
+
+def test_a_flood_is_slowed_down_and_everybody_else_goes_on(served):
+    with ThreadPoolExecutor(20) as pool:
+        told = list(pool.map(served.post, [sent(flux=[[10.0, 1.0 + k]] * 60) for k in range(60)]))
+    assert {status for status, _ in told} == {200, 429}
+    assert "calm" in hand_in(served.address, "calm")["name"]
+
+
+def test_a_folder_bears_many_at_once(tmp_path):
+    done = in_python(f"""{SMALL}
+import multiprocessing, numpy, os
+def one(k, light=10):
+    os.makedirs(home := f"{tmp_path}/home-{{k}}", exist_ok=True)
+    os.environ["HOME"] = home
+    return len(s.submit(f"student {{k % 20}}", {{"flux": numpy.full((60, 2), light)}}, to="{tmp_path}/class"))
+s.class_set()
+with multiprocessing.get_context("fork").Pool(20) as pool:
+    assert max(pool.map(one, [*range(20)] * 2, chunksize=1)) == 20
+one(23)""")
+    assert "belongs to somebody" in done.stderr
+    assert len(list((tmp_path / "class").glob("try-*.json"))) == 20
+    assert (tmp_path / "home-3/.blendkit-class").stat().st_mode & 0o77 == 0
