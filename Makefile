@@ -16,12 +16,13 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab ready stick scoreboard test bench clean install filter
+.PHONY: help tutorial lab book ready stick scoreboard test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial   run the notebooks and print the scoreboard (SAMPLE=synthetic|candels|folder PROFILE=quick|tutorial|paper RESULTS=folder)"
 	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make book       the notebooks as a web book in build/book, after make tutorial where RESULTS lacks one (30 MB, works from disk)"
 	@echo "make ready      the evening before a class: is this machine ready, without the network?"
 	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=linux|mac)"
 	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
@@ -36,6 +37,10 @@ lab: $(READY)
 	@mkdir -p $(LAB_SETTINGS)
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_clean_the_sample.ipynb
+
+book: $(READY)
+	@for notebook in notebooks/[0-9]*.ipynb; do [ -f "$(RESULTS)/$${notebook##*/}" ] || exec $(MAKE) --no-print-directory tutorial; done
+	@$(BIN)/python -m tools.book --results="$(RESULTS)" --out=build/book
 
 ready: $(READY)
 	@$(BIN)/python -m tools.ready --seed="$(SEED)"

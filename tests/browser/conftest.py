@@ -84,6 +84,16 @@ def opened_page(browser, path):
         assert requests == [path.as_uri()]
 
 
+def framed(page):
+    """The explorer in a frame of the page."""
+    frame = page.locator("iframe.bk-live").first
+    frame.scroll_into_view_if_needed()  # what is out of sight stands still
+    explorer = Explorer(frame.element_handle().content_frame())
+    explorer.page.wait_for_selector(SHOWN)
+    explorer.page.mouse = page.mouse
+    return explorer
+
+
 @pytest.fixture(scope="package")
 def notebook(chromium, tmp_path_factory):
     """The explorer of a notebook that has run and holds all widgets; and how the explorer began."""
