@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
+from filelock import FileLock
 from pooch.hashes import hash_matches
 
 from blendkit.data.check import require
@@ -47,7 +48,10 @@ def main(source: str) -> Path:
     code = [Path(__file__), *(f for room in ROOMS for f in sorted((CHECKOUT / "blendkit" / room).glob("*.py")))]
     key = hashlib.sha256(b"".join([weights.digest(), *(file.read_bytes() for file in code)])).hexdigest()
     made = data_folder() / "page" / f"{name}-{key[:12]}.json"
-    if not made.is_file():
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(made.with_suffix(".lock")):
+        if made.is_file():
+            return made
         folder = runtime()
         onnx, shape = convert(path)
         pieces = {
@@ -80,10 +84,10 @@ def runtime() -> Path:
     npm = shutil.which("npm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     require(npm, f"npm is missing, which downloads {RUNTIME}: {INSTALL}.")
     with TemporaryDirectory() as home, drafted(folder) as draft:
-        command = [npm, "pack", RUNTIME, "--fetch-retries=1", f"--pack-destination={home}"]
+        command = [npm, "pack", RUNTIME, "--fetch-retries=0", "--loglevel=error", f"--pack-destination={home}"]
         done = subprocess.run(command, cwd=home, capture_output=True, text=True)
-        why = " ".join(done.stderr.split())[:200]
-        require(done.returncode == 0, f"npm cannot download {RUNTIME}, is this machine online? ({why})")
+        why = done.stderr.partition("\n")[0]  # such as: npm error code ENOTFOUND
+        require(done.returncode == 0, f"npm cannot download {RUNTIME} ({why}): try again where there is a network.")
         with tarfile.open(next(Path(home).glob("*.tgz"))) as tar:
             for name in SHA256:
                 (draft / name).write_bytes(tar.extractfile(f"package/dist/{name}").read())

@@ -721,9 +721,7 @@ function network() {
   const holder = document.querySelector("script.bk-network");
   if (!holder || holder.network) return holder?.network;
   const { name, shape, weights, runtime, script, wasm, model } = JSON.parse(holder.textContent);
-  const note =
-    `${name} answers here, in this browser: weights ${weights} (the sha256 on their card begins so), run by ` +
-    `${runtime}. It has no SEP: for that, open the notebook.`;
+  const made = `${name} runs in this browser, by ${runtime}; the sha256 of its weights begins with ${weights}.`;
   const waiting = [];
   let worker = null;
   function start() {
@@ -733,12 +731,12 @@ function network() {
     worker.onerror = () => waiting.splice(0).forEach((told) => told({ error: "this browser cannot run it." }));
     worker.postMessage({ wasm, model, shape });
   }
-  function ask(image) {
+  async function ask(image) {
     if (!worker) start();
     worker.postMessage({ image });
     return new Promise((told) => waiting.push(told));
   }
-  return (holder.network = { name, note, shape, ask });
+  return (holder.network = { name, made, shape, ask });
 }
 
 // Each pixel in the colours of those whose light it is, grey where it is the sky's.
@@ -759,20 +757,15 @@ function paintShares(canvas, shape, grey, shares) {
 
 const NOTE = "This page works without Python: drag the companion, move the sliders, choose galaxies. ";
 const NO_NETWORK = "It has no SEP and no networks, and hides nothing to guess: for that, open the notebook.";
+const NETWORK = "A network answers; for SEP, open the notebook.";
 const WAIT = 20; // milliseconds without a move before the network is asked
 const HIDDEN =
   "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down " +
   "your guesses, then untick 'hide the truth'. A hint: both galaxies together have";
 const WHICH_FLUX =
   "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The catalogue's " +
-  "magnitude counts all of its light.";
-const FLAGS = [
-  (name) => [element("b", {}, "out_of_domain: False."), ` ${name} was trained on stamps like this one.`],
-  (name) => [
-    element("b", { class: "bk-alarm" }, "out_of_domain: True."),
-    ` ${name} knows no stamps like this one: leave its numbers alone.`,
-  ],
-];
+  "magnitude counts all of its light. ";
+const FLAGS = ["was trained on stamps like this one.", "knows no stamps like this one: leave its numbers alone."];
 
 // The network's answers, beside the sliders and below the blend; `fluxes` gives those of the galaxies shown.
 function renderAnswers({ asked, model, zeropoint, fluxes, side, view }) {
@@ -785,22 +778,23 @@ function renderAnswers({ asked, model, zeropoint, fluxes, side, view }) {
   const pictures = Object.entries(captions).map(([kind, caption]) => figure(kind, caption));
   view.querySelector("figure:last-child").before(...pictures.map(({ node }) => node));
   const boxes = element("div");
-  const [hide, ticked, shares] = [["hide the truth"], [`ask ${name}`, true], ["show whose light it is"]].map(
-    ([text, checked = false]) => {
-      const box = element("input", { type: "checkbox", onchange: () => (tell(), ask()) });
-      box.checked = checked;
-      boxes.append(element("label", { class: "bk-box" }, box, text));
-      return box;
-    },
-  );
+  function tick(text, checked) {
+    const box = element("input", { type: "checkbox", onchange: () => (tell(), ask()) });
+    box.checked = checked;
+    boxes.append(element("label", { class: "bk-box" }, box, text));
+    return box;
+  }
+  const hide = tick("hide the truth", false);
+  const ticked = tick(`ask ${name}`, true);
+  const shares = tick("show whose light it is", false);
   const [verdict, table] = [element("div", { role: "status" }), element("table", { class: "bk-answers" })];
-  const which = element("div", { class: "bk-answers" }, WHICH_FLUX);
+  const which = element("div", { class: "bk-answers" }, WHICH_FLUX, asked.made);
   side.append(boxes, verdict, table, which);
   let last = null; // the newest answer, and what it answers
   let [busy, changed] = [false, false];
 
   function shown() {
-    const { settings, image } = view.querySelector(".bk-blend").blendkit;
+    const { settings, image } = view.firstChild.blendkit;
     const [central, companion] = fluxes();
     const truth = [central, companion * 10 ** (-0.4 * settings.dmag)];
     return { at: [...model.get("pair"), ...Object.values(settings)], image, truth };
@@ -814,7 +808,8 @@ function renderAnswers({ asked, model, zeropoint, fluxes, side, view }) {
       await new Promise((go) => setTimeout(go, WAIT));
       changed = false;
       const question = shown();
-      if (ticked.checked && !hide.checked) last = { ...question, ...(await asked.ask(question.image)) };
+      const asking = ticked.checked && !hide.checked && asked.ask(question.image).catch((error) => ({ error }));
+      if (asking) last = { ...question, ...(await asking) };
       tell();
     }
     busy = false;
@@ -835,9 +830,13 @@ function renderAnswers({ asked, model, zeropoint, fluxes, side, view }) {
     which.style.display = hide.checked ? "none" : "";
     verdict.replaceChildren();
     if (hide.checked) verdict.append(`${HIDDEN} ${compared(truth[0] + truth[1], zeropoint)}.`);
-    if (answer) verdict.append(...FLAGS[answer.out_of_domain[0]](name));
+    if (answer) {
+      const odd = answer.out_of_domain[0];
+      const flag = element("b", { class: odd ? "bk-alarm" : "" }, `out_of_domain: ${odd ? "True" : "False"}.`);
+      verdict.append(flag, ` ${name} ${FLAGS[odd]}`);
+    }
     model.set("found", answer ? { at: answer.at, masks: answer.masks, masks_of: name } : {});
-    view.answer = answer; // read back by the tests
+    view.firstChild.answer = answer; // read back by the tests
     for (const { node } of pictures) node.style.display = answer && shares.checked ? "" : "none";
     if (answer && shares.checked) draw(answer);
   }
@@ -959,7 +958,7 @@ export function standalone(el, page) {
   side.append(folded, message);
   const asked = network();
   const fits = asked && String(asked.shape) === String(shape);
-  const note = element("div", { class: "bk-note" }, NOTE, fits ? asked.note : NO_NETWORK);
+  const note = element("div", { class: "bk-note" }, NOTE, fits ? NETWORK : NO_NETWORK);
   box.append(note, ...strips, side);
   el.append(box);
   const view = box.appendChild(element("div"));
