@@ -76,6 +76,19 @@ make_sample = session(lambda: gaussian_sample)
 
 
 @session
+def networked(galaxies, tmp_path_factory):
+    """A page of the explorer in which `fractions` answers; what it is made of is downloaded once."""
+    try:
+        return bk.export_html(
+            bk.BlendExplorer(galaxies), tmp_path_factory.mktemp("page") / "p.html", network="fractions"
+        )
+    except ValueError as why:
+        if "is missing" in str(why) or "cannot download" in str(why):
+            pytest.skip(str(why))
+        raise
+
+
+@session
 def accepted():
     """Eight round Gaussians, cleaned, with all of them accepted by hand."""
     sample = gaussian_sample(8, sigma=2.5)
