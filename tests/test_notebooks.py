@@ -4,10 +4,12 @@ import json
 import math
 import os
 import shutil
+import tomllib
 
 import pytest
 
 from blendkit.data.remote import data_folder
+from blendkit.lessons.exercises import WORDS
 from tools import run_notebooks as runner
 from tools.notebook_numbers import NUMBERS
 
@@ -48,7 +50,8 @@ EXPECTED = {
         "ranking.fractions.mape_all": ((7.9, 2), (5.7, 2)), "ranking.half a turn.median": ((16.9, 5), None),
         "lone.two or more found, pixels only": ((12.0, 3), (11.1, 4))},
 }  # fmt: skip
-BOTH = ("central", "companion")
+BOTH, SOLUTIONS = ("central", "companion"), runner.ROOT / "notebooks" / "solutions"
+TASKS = tomllib.loads(WORDS.read_text(encoding="utf-8"))["exercises"]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,48 @@ def flat(value, name=""):
     if not isinstance(value, dict):
         return {name.removeprefix("."): value}
     return {k: v for key, item in value.items() for k, v in flat(item, f"{name}.{key}").items()}
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """The results of all solutions on synthetic galaxies."""
+    solutions, results = map(str, sorted(SOLUTIONS.glob("*.ipynb"))), tmp_path_factory.mktemp("solutions")
+    assert runner.main(["--sample", "synthetic", "--profile", "quick", "--results", str(results), *solutions]) == 0
+    return results
+
+
+def exercises(path, tag="exercise"):
+    """For each exercise in a notebook, by the heading above it: its number as tagged, and what it printed."""
+    said, heading = {}, ""
+    for cell in json.loads(path.read_text())["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        heading = source.split("\n")[0] if source.startswith("### ") else heading
+        if tag in tags:
+            assert f'bk.lessons.check("{tags[1]}", answer);' in source
+            said[heading] = tags[1], "".join(line for out in cell["outputs"] for line in out.get("text", []))
+    return said
+
+
+@pytest.mark.parametrize("notebook", EXPECTED)
+def test_exercises_and_solutions_have_the_same_titles(notebook):
+    titles = {f"### {number} · {task['title']}": number for number, task in TASKS.items() if notebook[:2] == number[:2]}
+    for path, tag in ((SOLUTIONS.parent, "exercise"), (SOLUTIONS, "solution")):
+        found = exercises(path / f"{notebook}.ipynb", tag)
+        assert {heading: number for heading, (number, _) in found.items()} == titles
+    assert 3 <= len(titles) <= 5
+
+
+def test_unanswered_exercises_say_so(run):
+    for notebook in EXPECTED:
+        for number, said in exercises(run[1] / f"{notebook}.ipynb").values():
+            assert TASKS[number]["expects"] in said
+            assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("notebook", EXPECTED)
+def test_solutions_pass(solved, notebook):
+    for number, said in exercises(solved / f"{notebook}.ipynb", "solution").values():
+        assert TASKS[number]["right"] in said.splitlines()[-1]
 
 
 def test_every_notebook_has_numbers_to_compare():
