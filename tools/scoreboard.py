@@ -182,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         board, path = self.server.board, self.path.partition("?")[0]
         if path == "/":
-            self.answer(200, page(self.server.store.board(), board.address), "text/html; charset=utf-8")
+            self.answer(200, board.page(self.server.store.board()), "text/html; charset=utf-8")
         elif path == "/board.json":
             self.answer(200, json.dumps({"images": board.name} | self.server.store.board()))
         elif path == f"/images-{board.name}":
@@ -262,7 +262,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle(self):
         with suppress(OSError):  # who goes away is not waited for
-            super().handle()
+            try:
+                super().handle()
+            except Exception as error:
+                print(f"a request could not be answered: {type(error).__name__}", file=sys.stderr)
+                self.send_error(500, "the scoreboard could not answer this: tell the tutor.")
 
 
 class Server(ThreadingHTTPServer):
@@ -301,10 +305,6 @@ class Server(ThreadingHTTPServer):
                 with suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request, client_address):
-        """Tell the tutor, in a line, and go on."""
-        print(f"a request failed: {type(sys.exc_info()[1]).__name__}", file=sys.stderr)
-
 
 class Board:
     """The class's blends, as bytes for everybody, and their recipes, which stay."""
@@ -313,7 +313,14 @@ class Board:
         images, self.blends = class_set(seed)
         self.images = zlib.compress(np.round(STEPS * np.arcsinh(images / SOFT)).astype("<i2").tobytes())
         self.name, self.address = digest([str(seed), len(self.images)]), address
+        self.drawn = None, ""
         class_set.cache_clear()
+
+    def page(self, shown):
+        """The page, drawn anew only when the scoreboard is another one."""
+        if self.drawn[0] is not shown:
+            self.drawn = shown, page(shown, self.address)
+        return self.drawn[1]
 
 
 def my_address():

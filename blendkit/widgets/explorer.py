@@ -64,10 +64,7 @@ class BlendExplorer(view.Board):
         Catalogue ids of the galaxies to start with; default two of about the median magnitude.
     """
 
-    note = (
-        "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The "
-        "catalogue's magnitude counts all of its light."
-    )
+    note = "alone (true) is FLUX_AUTO, the light inside a Kron ellipse; the catalogue's magnitude counts all of it."
 
     def __init__(self, sample: Sample, methods=None, *, central: int | None = None, companion: int | None = None):
         require(len(sample) > 1, "the sample has a single galaxy, expected at least two: a blend needs a pair.")
