@@ -107,8 +107,14 @@ def sources(path: Path) -> list[str]:
 
 
 def front_explorer(sample: bk.Sample, path: Path) -> None:
-    """The explorer of the front page."""
-    framed(bk.export_html(bk.BlendExplorer(sample), path))
+    """The explorer of the front page, with a network that answers in it, where one can be made for it."""
+    explorer = bk.BlendExplorer(sample)
+    try:
+        bk.export_html(explorer, path, network="fractions")
+    except (TypeError, ValueError) as error:
+        print(f"The explorer of the front page goes without a network: {error}", file=sys.stderr)
+        bk.export_html(explorer, path)
+    framed(path)
 
 
 def framed(path: Path) -> None:
