@@ -205,7 +205,7 @@ def words(cell: nbformat.NotebookNode, outputs: list, heading: str) -> str:
         for part in name.split("."):
             thing = getattr(thing, part, None)
         if thing is not None and ("figures" in name or "lessons" in name or captions):
-            said = captions or re.split(r"(?<=[.:?]) |\n\n", inspect.getdoc(thing) or "")[0]
+            said = captions or re.split(r"(?<=\.) |\n\n", inspect.getdoc(thing) or "")[0]
             return f"{heading}: {' '.join(said.replace('`', '').split())}"
     return f"{heading}: {captions}" if captions else heading
 
