@@ -14,6 +14,7 @@ nb_execution_mode = "off"  # tools.run_notebooks has run them
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]  # solutions have the exercises' small headings below their title
 
 html_title = "blendkit"
 html_theme = "sphinx_book_theme"

@@ -107,8 +107,14 @@ def sources(path: Path) -> list[str]:
 
 
 def front_explorer(sample: bk.Sample, path: Path) -> None:
-    """The explorer of the front page."""
-    framed(bk.export_html(bk.BlendExplorer(sample), path))
+    """The explorer of the front page, with a network that answers in it, where one can be made for it."""
+    explorer = bk.BlendExplorer(sample)
+    try:
+        bk.export_html(explorer, path, network="fractions")
+    except (TypeError, ValueError) as error:
+        print(f"The explorer of the front page goes without a network: {error}", file=sys.stderr)
+        bk.export_html(explorer, path)
+    framed(path)
 
 
 def framed(path: Path) -> None:
@@ -199,7 +205,7 @@ def words(cell: nbformat.NotebookNode, outputs: list, heading: str) -> str:
         for part in name.split("."):
             thing = getattr(thing, part, None)
         if thing is not None and ("figures" in name or "lessons" in name or captions):
-            said = captions or re.split(r"(?<=[.:?]) |\n\n", inspect.getdoc(thing) or "")[0]
+            said = captions or re.split(r"(?<=\.) |\n\n", inspect.getdoc(thing) or "")[0]
             return f"{heading}: {' '.join(said.replace('`', '').split())}"
     return f"{heading}: {captions}" if captions else heading
 

@@ -56,6 +56,7 @@ def test_explorers_live(page, book, place):
     explorer.drag(9, -4)
     assert (explorer.shift, picture(explorer.canvas) == before) == ((dx + 9, dy - 4), False)
     explorer.page.wait_for_function("innerHeight === document.body.offsetHeight")
+    explorer.page.wait_for_function("!document.querySelector('.bk-network') || document.body.innerText.includes('±')")
 
 
 def test_search_finds_a_term_and_opens_its_page(page):
