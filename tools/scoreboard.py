@@ -26,8 +26,8 @@ import numpy as np
 
 from blendkit.data.check import require
 from blendkit.data.simulate import MAX_SEED
-from blendkit.lessons.guessing import MISSED
 from blendkit.lessons.scoreboard import SOFT, STEPS, class_set, digest, judged, ranked, whose, word
+from blendkit.widgets.answers import MISSED
 from tools.scoreboard_page import CSS, page
 
 BODY, BRIGHTEST, ROUNDS, RIVALS = 2**17, 1e7, 300, 8  # bytes, e-/s, rounds at once, methods in a round: at most
