@@ -18,7 +18,7 @@ def rehearse(tmp_path, monkeypatch, capsys):
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, tmp_path / "notebooks" / "01_class.ipynb")
         monkeypatch.setattr(ready, "ROOT", tmp_path)
-        for name in ("machine", "networks", "jupyter", "galaxies"):
+        for name in ("machine", "galaxies", "networks", "scoreboard", "jupyter"):
             monkeypatch.setattr(ready, name, steps.get(name, lambda *given: "well"))
         for name in ready.ALONE:
             monkeypatch.setenv(name, "")  # put back after the test
