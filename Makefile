@@ -7,6 +7,8 @@ SEED ?= 42
 RESULTS ?= results
 STICK ?= results/stick
 PLATFORMS ?=
+HOST := 127.0.0.1
+PORT := 8765
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab book ready stick test bench clean install filter
+.PHONY: help tutorial lab book ready stick scoreboard test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +25,7 @@ help:
 	@echo "make book       the notebooks as a web book in build/book, after make tutorial where RESULTS lacks one (30 MB, works from disk)"
 	@echo "make ready      the evening before a class: is this machine ready, without the network?"
 	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=linux|mac)"
+	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
 	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
@@ -44,6 +47,9 @@ ready: $(READY)
 
 stick: $(READY)
 	@$(BIN)/python -m tools.stick "$(STICK)" --platforms="$(PLATFORMS)"
+
+scoreboard: $(READY)
+	@$(BIN)/python -m tools.scoreboard --host="$(HOST)" --port="$(PORT)" --out="$(RESULTS)/scoreboard"
 
 test: $(READY)
 	@$(BIN)/ruff check .

@@ -76,6 +76,16 @@ make_sample = session(lambda: gaussian_sample)
 
 
 @session
+def networked(galaxies, tmp_path_factory):
+    """A page of the explorer in which `fractions` answers; what it is made of is downloaded once."""
+    path = tmp_path_factory.mktemp("page") / "p.html"
+    try:
+        return bk.export_html(bk.BlendExplorer(galaxies), path, network="fractions")
+    except ValueError as why:
+        pytest.skip(str(why)) if re.search("is missing|cannot download", str(why)) else pytest.fail(str(why))
+
+
+@session
 def accepted():
     """Eight round Gaussians, cleaned, with all of them accepted by hand."""
     sample = gaussian_sample(8, sigma=2.5)

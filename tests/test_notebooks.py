@@ -4,10 +4,12 @@ import json
 import math
 import os
 import shutil
+import tomllib
 
 import pytest
 
 from blendkit.data.remote import data_folder
+from blendkit.lessons.exercises import WORDS
 from tools import run_notebooks as runner
 from tools.notebook_numbers import NUMBERS
 
@@ -51,7 +53,8 @@ EXPECTED = {
         "ranking.fractions.mape_all": ((7.9, 2), (5.7, 2)), "ranking.half a turn.median": ((16.9, 5), None),
         "lone.two or more found, pixels only": ((12.0, 3), (11.1, 4))},
 }  # fmt: skip
-BOTH = ("central", "companion")
+BOTH, NOTEBOOKS = ("central", "companion"), runner.ROOT / "notebooks"
+TASKS = tomllib.loads(WORDS.read_text(encoding="utf-8"))["exercises"]
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +87,41 @@ def flat(value, name=""):
     return {k: v for key, item in value.items() for k, v in flat(item, f"{name}.{key}").items()}
 
 
+def exercises(path, tag):
+    """Heading, number as tagged, and what was printed, of each exercise in a notebook."""
+    heading = ""
+    for cell in json.loads(path.read_text())["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        heading = source if source.startswith("### ") else heading
+        if tag in tags:
+            assert source.endswith(f'\n\nbk.lessons.check("{tags[1]}", answer);')
+            said = [line for output in cell["outputs"] for line in output.get("text", [])]
+            yield heading.splitlines()[0], tags[1], said
+
+
+def test_exercises_and_solutions_agree_and_solutions_pass(tmp_path):
+    solutions, titles = sorted((NOTEBOOKS / "solutions").glob("*.ipynb")), {}
+    assert [path.name for path in solutions] == [f"{notebook}.ipynb" for notebook in EXPECTED]
+    arguments = ["--sample", "synthetic", "--profile", "quick", "--results", str(tmp_path)]
+    assert runner.main([*arguments, *map(str, solutions)]) == 0
+    for path in solutions:
+        asked, solved = exercises(NOTEBOOKS / path.name, "exercise"), [*exercises(tmp_path / path.name, "solution")]
+        assert [row[:2] for row in asked] == [row[:2] for row in solved]
+        assert 3 <= len(solved) <= 5
+        titles |= {number: heading for heading, number, _ in solved}
+        assert [said for _, number, said in solved if TASKS[number]["right"] not in "".join(said[-1:])] == []
+    assert titles == {number: f"### {number} · {task['title']}" for number, task in TASKS.items()}
+
+
+def test_unanswered_exercises_say_what_is_expected(run):
+    for notebook in EXPECTED:
+        for _, number, said in exercises(run[1] / f"{notebook}.ipynb", "exercise"):
+            assert len(said) == 1
+            assert TASKS[number]["expects"] in said[0]
+
+
 def test_every_notebook_has_numbers_to_compare():
-    notebooks = sorted((runner.ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     assert [path.stem for path in notebooks] == sorted(NUMBERS) == sorted(EXPECTED)
     cells = [cell for path in notebooks[3:] for cell in json.loads(path.read_text())["cells"]]
     lines = [line.rstrip() for cell in cells if cell["cell_type"] == "code" for line in cell["source"]]

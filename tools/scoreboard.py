@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import json
 import re
 import secrets
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from blendkit.data.check import require
+from blendkit.data.simulate import MAX_SEED
 from blendkit.lessons.guessing import MISSED
 from blendkit.lessons.scoreboard import SOFT, STEPS, class_set, digest, judged, ranked, whose, word
 from tools.scoreboard_page import CSS, page
@@ -73,7 +75,7 @@ class Store:
             CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, owner TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS tries (key TEXT PRIMARY KEY, name TEXT NOT NULL, record TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value);""")
-        self.db.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (10**6 + secrets.randbelow(10**9),))
+        self.db.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (secrets.randbelow(MAX_SEED),))
 
     def one(self, query, *values):
         return (self.db.execute(query, values).fetchone() or [None])[0]
@@ -182,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         board, path = self.server.board, self.path.partition("?")[0]
         if path == "/":
-            self.answer(200, page(self.server.store.board(), board.address), "text/html; charset=utf-8")
+            self.answer(200, board.page(self.server.store.board()), "text/html; charset=utf-8")
         elif path == "/board.json":
             self.answer(200, json.dumps({"images": board.name} | self.server.store.board()))
         elif path == f"/images-{board.name}":
@@ -262,7 +264,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle(self):
         with suppress(OSError):  # who goes away is not waited for
-            super().handle()
+            try:
+                super().handle()
+            except Exception as error:
+                print(f"a request could not be answered: {type(error).__name__}", file=sys.stderr)
+                self.send_error(500, "the scoreboard could not answer this: tell the tutor.")
 
 
 class Server(ThreadingHTTPServer):
@@ -301,10 +307,6 @@ class Server(ThreadingHTTPServer):
                 with suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request, client_address):
-        """Tell the tutor, in a line, and go on."""
-        print(f"a request failed: {type(sys.exc_info()[1]).__name__}", file=sys.stderr)
-
 
 class Board:
     """The class's blends, as bytes for everybody, and their recipes, which stay."""
@@ -312,8 +314,15 @@ class Board:
     def __init__(self, seed, address):
         images, self.blends = class_set(seed)
         self.images = zlib.compress(np.round(STEPS * np.arcsinh(images / SOFT)).astype("<i2").tobytes())
-        self.name, self.address = digest([str(seed), len(self.images)]), address
+        self.name, self.address = hashlib.sha256(self.images).hexdigest()[:32], address
+        self.drawn = None, ""
         class_set.cache_clear()
+
+    def page(self, shown):
+        """The page, drawn anew only when the scoreboard is another one."""
+        if self.drawn[0] is not shown:
+            self.drawn = shown, page(shown, self.address)
+        return self.drawn[1]
 
 
 def my_address():

@@ -18,9 +18,9 @@ p {{ margin: 4px 0 10px; color: var(--faint); overflow-wrap: anywhere; }}
 p.game {{ color: var(--text); font-size: 20px; }}
 code {{ color: var(--text); }}
 table {{ border-collapse: collapse; width: 100%; }}
-th {{ text-align: left; font-weight: 600; font-size: 15px; vertical-align: bottom; }}
+th {{ text-align: left; font-weight: 600; font-size: 14px; vertical-align: bottom; }}
 th, td {{ padding: 1px 12px 1px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }}
-td.text {{ max-width: 160px; overflow: hidden; text-overflow: ellipsis; }}
+td.text {{ max-width: 150px; overflow: hidden; text-overflow: ellipsis; }}
 td.main {{ font-weight: 600; font-size: 18px; }}
 svg {{ display: block; }}
 text {{ fill: var(--faint); font-size: 13px; }}
@@ -33,7 +33,7 @@ b.central {{ color: {COLOURS["central"]}; }}
 b.companion {{ color: {COLOURS["companion"]}; }}
 """
 HEADS = {
-    "error": "mean error (%)", "median": "median (%)", "failed": "missed (%)", "within": "within 1 σ (%)",
+    "median": "median (%)", "failed": "missed (%)", "within": "in 1 σ (%)",
     "seconds": "s / blend", "tries": "tries", "time": "time",
 }  # fmt: skip
 
@@ -44,8 +44,8 @@ def page(board, address):
     heads = "".join(f'<th scope="col" title="{html.escape(COLUMNS[k][1])}">{head}</th>' for k, head in HEADS.items())
     ticks = "".join(f'<text x="{_at(x) - 4}" y="13">{x}</text>' for x in range(0, MOST + 1, 10))
     chart = f'<svg width="{WIDE + 24}" height="16">{ticks}</svg>'
-    legend = '<b class="central">●</b> central <b class="companion">■</b> companion (%)'
-    game = f'<p class="game">Guess game: {html.escape(tally_line(board["guesses"], "the class"))}</p>'
+    legend = '<b class="central">●</b> central <b class="companion">■</b> companion'
+    game = f'<p class="game">Guess game · {html.escape(tally_line(board["guesses"], "the class"))}</p>'
     empty = "<p>Nobody has handed in anything yet.</p>"
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="10">
 <meta name="viewport" content="width=device-width"><title>Class scoreboard</title>
@@ -53,13 +53,14 @@ def page(board, address):
 <p>The same blends for all. Hand in your method:
 <code>bk.submit("your name", your_method, to="{html.escape(address)}")</code></p>
 {game if board["guesses"] else ""}{"" if rows else empty}
-<table><thead><tr><th scope="col">#</th><th scope="col">name</th><th scope="col">method</th>{heads}
-<th scope="col">{legend}{chart}</th></tr></thead><tbody>{rows}</tbody></table></body></html>"""
+<table><thead><tr><th scope="col">#</th><th scope="col">name</th><th scope="col">method</th>
+<th scope="col">mean error (%)</th><th scope="col">{legend}{chart}</th>{heads}</tr></thead>
+<tbody>{rows}</tbody></table></body></html>"""
 
 
 def _row(row):
     texts = "".join(f'<td class="text">{html.escape(row[key])}</td>' for key in ("name", "method"))
-    cells = "".join(f"<td{' class=main' * (key == 'error')}>{html.escape(said(row, key))}</td>" for key in HEADS)
+    cells = "".join(f"<td>{html.escape(said(row, key))}</td>" for key in HEADS)
     marks = "".join(f'<line class="grid" x1="{_at(x)}" x2="{_at(x)}" y1="0" y2="26"/>' for x in range(0, MOST + 1, 10))
     for key, y in (("central", 8), ("companion", 18)):
         value, error = row[key], row[f"{key}_err"]
@@ -68,7 +69,8 @@ def _row(row):
         marks += f'<{shapes[key].format(x=_at(value) - 4 * (key == "companion"))} class="{key}"/>'
     said_by = ", ".join(f"{key} {said(row, key)} %" for key in ("central", "companion"))
     chart = f'<svg role="img" aria-label="{said_by}" width="{WIDE + 24}" height="26">{marks}</svg>'
-    return f"<td>{row['rank']}</td>{texts}{cells}<td>{chart}</td>"
+    error = f'<td class="main">{html.escape(said(row, "error"))}</td>'
+    return f"<td>{row['rank']}</td>{texts}{error}<td>{chart}</td>{cells}"
 
 
 def _at(percent):

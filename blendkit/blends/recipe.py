@@ -14,11 +14,7 @@ RECIPE = {"id": "numbers", "dx": "pixels", "dy": "pixels", "dmag": "AB magnitude
 
 
 def split(sample: Sample, shares: tuple[float, ...] = (0.6, 0.2, 0.2), seed: int = 42) -> tuple[Sample, ...]:
-    """Divide a sample by galaxy: none is on two sides (section 2.3), nor is one that stands in it under two ids.
-
-    `shares` are those of the galaxies on each side and add up to one. There are as many sides, for example train,
-    validation and test.
-    """
+    """Divide a sample into `shares` of its galaxies: none is on two sides (section 2.3), nor is one under two ids."""
     shares = np.asarray(shares, float)
     good = shares.ndim == 1 and (shares > 0).all() and abs(shares.sum() - 1) < 1e-6
     given = tuple(shares.ravel().tolist())
@@ -57,18 +53,14 @@ def draw_blends(
     Parameters
     ----------
     n, seed : int, int or numpy.random.Generator
-    max_dmag : float
-        The magnitudes of a companion and the central galaxy differ by less than this.
+    max_dmag, dmag : float; limit to the magnitude difference from the central galaxy, offset to companions' magnitudes
     separation : (low, high)
         Distance of a companion from the central galaxy, drawn uniformly, in units of the larger effective radius; then
         rounded to whole pixels. Shifts stay within ``ny // 2 - 1`` pixels.
     members : int or (lowest, highest)
         Galaxies in a blend; of a range, each number is as likely. One is a lone galaxy, none is empty sky. Each
         central galaxy has `highest` - 1 possible companions, also where fewer are drawn.
-    dmag : float
-        Offset to every companion's magnitude.
-    turns : bool
-        Whether each galaxy gets one of its eight orientations at random; the paper leaves them as observed.
+    turns : bool; whether each galaxy gets one of its eight orientations at random, the paper leaves them as observed
     """
     require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
     max_dmag, dmag = (plain("max_dmag and dmag", value, RECIPE["dmag"])[()] for value in (max_dmag, dmag))
@@ -99,49 +91,38 @@ def draw_blends(
 def make_blends(sample: Sample, ids, dx, dy, dmag=0.0, orient=0) -> Table:
     """A table of recipes for blends that you choose yourself.
 
-    Returns columns (n, k): the arguments, and what is known of each galaxy: `inside` (share of its flux that is on the
-    stamp), `mag` and `flux` (`dmag` included), `r_eff` (pixels), `morphology`. Columns (n,): `distance` (pixels) from
-    the central galaxy to its nearest companion, `delta_mag` (magnitude of the central - that companion's). Empty places
-    have `id` -1 and NaN. ``meta`` holds the fingerprints of the galaxies, zeropoint and stamp shape.
+    Returns columns (n, k): the arguments, `inside` (share of the galaxy's flux that is on the stamp), `mag` and `flux`
+    (`dmag` included), `r_eff` (pixels), `morphology`; (n,): `distance` (pixels) from the central galaxy to its nearest
+    companion, `delta_mag` (magnitude of the central - that companion's). Empty places have `id` -1 and NaN.
 
     Parameters
     ----------
-    ids : array of int, shape (n, k), or (k,) for a single blend
-        Catalogue ids, the central galaxy first; -1 leaves a place empty.
+    ids : array of int, shape (n, k), or (k,) for a single blend; the central galaxy first, -1 leaves a place empty
     dx, dy : int or array of int
         Shifts in whole pixels along columns and rows: one for each galaxy, (n, k) or (k,) as `ids`, or one for all
         companions of a blend, (n,) or a number, where the central galaxy stays in the centre.
-    dmag : float or array
-        Offsets to the magnitudes: pixels, noise included, are multiplied by ``10 ** (-0.4 * dmag)``. Shapes as `dx`.
-    orient : int or array of int
-        0 to 7: a transpose if it is 4 or more, then ``orient % 4`` quarter turns counter-clockwise (as `numpy.rot90`)
-        about the centre pixel. Shapes as `dx`.
+    dmag, orient : numbers or arrays, as dx
+        Offsets to the magnitudes: pixels, noise included, are multiplied by ``10 ** (-0.4 * dmag)``; and 0 to 7: a
+        transpose if it is 4 or more, then ``orient % 4`` quarter turns counter-clockwise about the centre pixel.
     """
-    ids = np.asarray(ids)
-    single = ids.ndim == 1
-    ids = np.atleast_2d(ids)
-    empty = ids == -1
-    columns = {"id": _whole(ids)}
+    single, ids = np.ndim(ids) == 1, np.atleast_2d(np.asarray(ids))
+    empty, columns = ids == -1, {"id": _whole(ids)}
     for name, value in {"dx": dx, "dy": dy, "dmag": dmag, "orient": orient}.items():
         value = _per_member(name, plain(name, value, RECIPE[name], sample.pixel_scale), ids.shape, single)
         columns[name] = np.where(empty, 0, value.astype(float) if name == "dmag" else _whole(value))
-    blends = Table(columns)
+    blends, fluxes = Table(columns), true_fluxes(sample)
     rows = check_recipe(sample, blends)
-    known = {name: np.asarray(sample.catalog[name], float)[rows] for name in ("mag", "r_eff")}
-    known["mag"] = known["mag"] + columns["dmag"]
-    fluxes = true_fluxes(sample)
-    known["flux"] = fluxes[rows] * 10 ** (-0.4 * columns["dmag"])
-    known["inside"] = _share_inside(sample, rows, blends)
-    for values in known.values():
-        values[empty] = np.nan
+    mag, r_eff = (np.asarray(sample.catalog[name], float)[rows] for name in ("mag", "r_eff"))
     blends["distance"], nearest = _nearest(blends)
-    companion = np.where(np.isnan(blends["distance"]), np.nan, known["mag"][np.arange(len(ids)), nearest])
-    blends["delta_mag"] = known["mag"][:, 0] - companion
-    for name in ("inside", "mag", "r_eff"):
-        blends[name] = known[name]
-    blends["morphology"] = np.where(empty, "", np.asarray(sample.catalog["morphology"])[rows])
-    blends["flux"] = known["flux"]
-    for name in ("distance", "delta_mag", "inside", "mag", "r_eff", "flux"):
+    mag = np.where(empty, np.nan, mag + columns["dmag"])
+    companion = np.where(np.isnan(blends["distance"]), np.nan, mag[np.arange(len(ids)), nearest])
+    blends["delta_mag"] = mag[:, 0] - companion
+    known = {"inside": _share_inside(sample, rows, blends), "mag": mag, "r_eff": r_eff}
+    known["morphology"] = np.asarray(sample.catalog["morphology"])[rows]
+    known["flux"] = fluxes[rows] * 10 ** (-0.4 * columns["dmag"])
+    for name, values in known.items():
+        blends[name] = np.where(empty, "" if name == "morphology" else np.nan, values)
+    for name in ("distance", "delta_mag", *known.keys() - {"morphology"}):
         blends[name].info.format = ".3f"
     of = {"fingerprint": dict(sample.fingerprints), "zeropoint": float(sample.zeropoint), "sky": sample.sky_fingerprint}
     alone = dict(zip(np.asarray(sample.catalog["id"]).tolist(), fluxes.tolist(), strict=True))

@@ -22,25 +22,19 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """The pixels of blends.
 
+    Returns images (n, ny, nx) float32, e-/s, the sum of the galaxies with the noise of all; masks (n, ny, nx, k) bool,
+    their segments, where several are true they overlap; and fluxes (n, k) float32, FLUX_AUTO of each galaxy alone, NaN
+    for an empty place.
+
     Parameters
     ----------
-    sample : Sample
-        The sample that the blends were drawn from, or any that holds these very galaxies.
+    sample : Sample; the one that the blends were drawn from, or any that holds these very galaxies
     blends : astropy.table.Table
         From `draw_blends` or `make_blends`, or any slice; where you edited a recipe, what follows from it is renewed.
     fill : {"sky", "zero"}
         What a shift or a turn leaves empty: the sample's own sky, into which the stamp's outermost five pixels go over,
         or zeros (as the paper's tools do, which leaves a step in the noise).
-    masks : bool; whether they are wanted
-
-    Returns
-    -------
-    images : array of float32, shape (n, ny, nx), e-/s
-        Sum of the galaxies, noise of all.
-    masks : array of bool, shape (n, ny, nx, k), or None
-        Their segments; where several are true they overlap.
-    fluxes : array of float32, shape (n, k), e-/s
-        FLUX_AUTO of each galaxy alone; NaN for an empty place.
+    masks : bool; whether they are wanted, else None
     """
     stamps, bank = sample.images, _sky_stamps(sample, fill)
     rows, *_, skies, _ = places = placements(sample, blends, fill, len(bank))
@@ -84,8 +78,7 @@ def export(
 
     Returns the folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2)
     uint8, ``{prefix}_flux.npy`` (n, 2) and ``{prefix}_catalogue.csv`` (columns of the original, `shift_x` and `shift_y`
-    the companion's shift along rows and columns). `prefix` is "train" or "test" in the original tool; files of the same
-    names are replaced once the new ones are complete. Sample, blends and fill are as for `render`.
+    the companion's shift along rows and columns). `prefix` is "train" or "test" there; the rest is as for `render`.
     """
     pairs = np.shape(blends["id"])[1:] == (2,) and (np.asarray(blends["id"]) != -1).all()
     require(pairs, "the blends are not all of two galaxies, expected pairs: the paper's tool knows no others.")

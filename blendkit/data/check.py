@@ -60,7 +60,7 @@ def read_table(path: str | os.PathLike, known: str) -> Table:
         return Table.read(path, format="ascii.ecsv")
     found = [i for i, line in enumerate(lines) if known in re.split(r"[\s,;|#]+", line.replace('"', ""))]
     expected = "columns with commas, semicolons, tabs, | or spaces between"
-    require(found, f"no line names a column {known}, expected {expected}")
+    require(found, f"no line names a column {known}, expected {expected}.")
     header = next((i for i in found if not lines[i].startswith("#")), found[-1])
     names, rows = lines[header].lstrip("# "), [line for line in lines[header + 1 :] if not line.startswith("#")]
     separator = next((mark for mark in ",;\t|" if mark in names), " ")

@@ -34,20 +34,16 @@ def clean(
 ) -> Sample:  # fmt: skip
     """Isolated galaxies from survey stamps (paper section 2.1, Figure 1).
 
-    Every object but the central one is replaced by empty sky of the same stamp, the stamp's own sky level (the median
-    of what is empty) is subtracted, stamps that an eye would reject are dropped, and FLUX_AUTO of what remains becomes
-    the ground truth: `flux_auto` (e-/s) in the catalogue. The segmentation maps hold the central galaxy alone, and
-    `report` tells of each galaxy given whether it was `kept`, the `reason` if not, and what the checks found anyway,
-    `flags`.
+    Every object but the central one is replaced by empty sky of the same stamp, the median of what is empty is
+    subtracted, stamps that an eye would reject are dropped, and FLUX_AUTO of what remains becomes the ground truth,
+    `flux_auto` (e-/s) in the catalogue. The segmentation maps hold the central galaxy alone. `report` tells of each
+    galaxy given whether it was `kept`, the `reason` if not, and what the checks found anyway (`flags`).
 
     Parameters
     ----------
-    mag : (brightest, faintest), optional
-        Keep galaxies with brightest <= mag < faintest only. The paper's other cuts were made before the release.
-    morphology : tuple of str, optional
-        Types to keep, of sph, disk, sphd, irr.
-    dilation : int
-        Pixels by which the neighbours' segments are grown, but not beyond halfway to the central galaxy's segment.
+    mag, morphology : (brightest, faintest) and tuple of str, optional
+        Keep brightest <= mag < faintest and these types only; the paper's other cuts were made before the release.
+    dilation : int; pixels by which the neighbours' segments are grown, but not beyond halfway to the central galaxy's
     decisions : path or dict, optional
         From `StampInspector` (a CSV of `id` and `decision`) or your own: "accept" and "reject" overrule the checks.
     seed, n_jobs : int
@@ -122,8 +118,7 @@ def table1(report: Table) -> Table:
 
 def read_decisions(decisions: str | os.PathLike | dict[int, str] | None) -> dict[int, str]:
     """Decisions made by eye, id to "accept" or "reject"; see `clean`."""
-    if decisions is None:
-        return {}
+    decisions = {} if decisions is None else decisions
     if not isinstance(decisions, dict):
         table = read_table(decisions, "decision")
         good = {"id", "decision"} <= set(table.colnames)

@@ -38,10 +38,8 @@ def load_sample(source="synthetic", *, n: int | None = None, seed: int = 0, nois
     source : str or path
         "synthetic": galaxies simulated on first use and cached; "candels": the paper's own, downloaded from Zenodo
         record 2604740 on first use; otherwise a folder with the three files of that release.
-    n, seed : int, optional
-        How many galaxies (default: 2,000 synthetic, or all real ones), and the seed of the simulation or the draw.
-    noise : {"correlated", "white", "none"}
-        Of a synthetic sample: CANDELS' own, uncorrelated, or no sky at all.
+    n, seed : int, optional; how many (2,000 synthetic, or all real ones), and the seed of the simulation or the draw
+    noise : {"correlated", "white", "none"}; of a synthetic sample: CANDELS' own, uncorrelated, or no sky at all
     """
     good = n is None or (isinstance(n, int | np.integer) and n >= 1)
     require(good, f"n = {n!r} galaxies were asked for, expected a whole number of at least 1.")
@@ -128,13 +126,9 @@ def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, di
 
     Returns blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; and for "blend2flux",
     "blend2mask2flux" and "SExtractor" tables of `blend_id`, `flux` (n, 2) (at zeropoint 25.96, NaN where nothing was
-    found) and `case` (SExtractor's detection case, by which the paper selects rows).
-
-    Parameters
-    ----------
-    source : str or path
-        "coindeblend": the file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3),
-        downloaded once (1.1 MB). Or a csv file with the same columns, in which only measured fluxes may be empty.
+    found) and `case` (SExtractor's detection case, by which the paper selects rows). `source` is "coindeblend", the
+    file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3), downloaded once (1.1 MB);
+    or a csv file with the same columns, in which only measured fluxes may be empty.
     """
     path = Path(source).expanduser()
     title = path.name

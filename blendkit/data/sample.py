@@ -30,22 +30,20 @@ NEEDED = ("id", "mag", "r_eff", "morphology", "segval")
 class Sample:
     """Galaxies, one to a stamp, each at the stamp's centre pixel ``[ny // 2, nx // 2]``.
 
-    What is checked, and the fingerprints by which blends know their galaxies, hold for the arrays as they were given:
-    make a changed sample with `dataclasses.replace` instead of writing into them, which blends once drawn forbid. Units
-    are converted, fluxes by the zeropoint and radii by the pixel scale; a masked pixel counts as NaN.
+    Blends know their galaxies by the arrays as they were given: make a changed sample with `dataclasses.replace`
+    instead of writing into them, which blends once drawn forbid. Units are converted, fluxes by the zeropoint and radii
+    by the pixel scale; a masked pixel counts as NaN.
 
     Parameters
     ----------
     images, segmaps : arrays of float32 and of whole numbers, shape (n, ny, nx)
         Stamps in e-/s, and maps in which the label at the centre pixel is the galaxy's own, others are neighbours'
-        and 0 is sky. Labels are kept as uint8; a stamp with others, such as a survey's own, is numbered anew from 1.
+        and 0 is sky; labels that uint8 does not hold, such as a survey's own, are numbered anew from 1.
     catalog : astropy.table.Table
         Columns `id`, `mag` (AB), `r_eff` (pixels), `morphology` (sph, disk, sphd, irr) and `segval`, the label at the
         centre; `z` may be NaN. `clean` adds `flux_auto`, FLUX_AUTO in e-/s of the galaxy alone, and `report`.
-    zeropoint, pixel_scale, name : float, float, str
-        AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from, for titles.
-    sky_stamps : array of float32, shape (k, ny, nx), optional
-        The bank behind `sky`; made from the sample itself when it is not given.
+    zeropoint, pixel_scale, name : AB magnitude of 1 e-/s, arcseconds per pixel, and where the galaxies come from
+    sky_stamps : array of float32, shape (k, ny, nx), optional; made from the sample itself when not given
     """
 
     images: np.ndarray
@@ -108,8 +106,7 @@ class Sample:
 
     def own_masks(self) -> np.ndarray:
         """Where each stamp's own galaxy is, bool, shape (n, ny, nx)."""
-        y, x = self.centre
-        return self.segmaps == self.segmaps[:, y, x][:, None, None]
+        return self.segmaps == self.segmaps[:, *self.centre][:, None, None]
 
     def index(self, ids) -> np.ndarray:
         """Positions of catalogue ids in this sample."""

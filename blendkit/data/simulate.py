@@ -1,8 +1,8 @@
 """A synthetic sample that looks like the CANDELS parent sample of Boucaud et al. (2019).
 
 Types, magnitudes and radii follow the 1,050 CANDELS galaxies of the paper's published test blends. Smooth light is
-drawn by galsim in Fourier space and seen through an HST WFC3/F160W-like PSF; arms, clumps, knots and tidal tails are
-put on top in pixel space, no finer than the PSF. Lengths are in pixels, light in e-/s.
+drawn by galsim and seen through an HST WFC3/F160W-like PSF; arms, clumps, knots and tidal tails are put on top, no
+finer than the PSF. Lengths are in pixels, light in e-/s.
 """
 
 import math
@@ -352,14 +352,12 @@ def draw_stamp(work: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
 def simulate(n=2000, seed=0, *, neighbours=True, deeper=0, smaller=1, sharper=1, noise="correlated") -> Sample:
     """Simulate a CANDELS-like sample, one galaxy in the middle of each stamp of 128 x 128 pixels (section 2.1).
 
-    Galaxy `i` of a seed is the same, bit for bit, whatever `n`; those of two seeds share no id. The catalogue's `mag`
-    is total (of both galaxies in an undetected close blend), `r_eff` semi-major. Only a simulation knows `truth_bad`
-    (one of BAD_KINDS or ""), `truth_flux` (the galaxy's noise-free light, e-/s) and `truth_n_neighbours`.
-
+    Galaxy `i` of a seed is the same, bit for bit, whatever `n` and `noise` (see `load_sample`); two seeds share no id.
+    The catalogue's `mag` is total (of both galaxies in an undetected close blend), `r_eff` semi-major; `truth_bad` is
+    one of BAD_KINDS or "", `truth_flux` the galaxy's noise-free light (e-/s), and there is `truth_n_neighbours`.
     Without `neighbours` every central galaxy keeps its noise and its flaws: a perfect cleaning. The limit is `deeper`
     magnitudes fainter than the paper's AB 23; radii (not below 1.1 pixels) and widths of WFC3/F160W's PSF are divided
-    by factors between 1 and `smaller` and `sharper`, uniform in the logarithm: other surveys, or HST at shorter
-    wavelengths. `noise` is as for `load_sample`; the galaxies are the same.
+    by factors between 1 and `smaller` and `sharper`, uniform in the logarithm: other surveys, or shorter wavelengths.
     """
     for what, value, low, high in (("n", n, 1, MAX_GALAXIES), ("seed", seed, 0, MAX_SEED)):
         good = isinstance(value, numbers.Integral) and low <= value <= high

@@ -48,11 +48,9 @@ def true_places(truth: Table, shape: tuple[int, int]) -> tuple[np.ndarray, np.nd
 def match_positions(found: Detections, x: np.ndarray, y: np.ndarray, r_central: float) -> np.ndarray:
     """Which detection is which galaxy, all true positions known (section 3.3).
 
-    The brightest detections, as many as there are galaxies, go to the positions so that the sum of distances is
-    smallest. A single one is the central galaxy if it lies within 0.5 R_cen of it, else the nearest companion.
-
-    `x`, `y` (k,) are the true positions, NaN for an empty place, and `r_central` the effective radius of the central
-    galaxy, all in pixels. Returns indices into `found`, (k,) int; -1 for a galaxy that was not detected.
+    The brightest detections, as many as there are galaxies, go to the true positions `x`, `y` (k,), NaN for an empty
+    place, so that the sum of distances is smallest; a single one to the central galaxy if it lies within 0.5 of its
+    effective radius, else to the nearest companion. Returns indices into `found`, (k,); -1 where there is none.
     """
     matched, there = np.full(len(x), -1), np.flatnonzero(np.isfinite(x))
     distance = np.hypot(found.x[:, None] - x[there], found.y[:, None] - y[there])
@@ -90,10 +88,9 @@ def match(blends: Table, pred: Table) -> Table:
 
     Parameters
     ----------
-    blends : astropy.table.Table; the recipes of n blends of k galaxies
-    pred : astropy.table.Table
-        `x`, `y` (pixels on the stamp: column and row) and `flux`, each (n, m), NaN where there is no object; further
-        columns of m values per blend, such as `flux_err` and `masks`, are brought along.
+    blends, pred : astropy.table.Table
+        The recipes, and of m objects in each `x`, `y` (pixels on the stamp: column and row) and `flux`, each (n, m),
+        NaN where there is none; further columns of m values, such as `flux_err` and `masks`, are brought along.
     """
     require("shape" in blends.meta, "the blends do not know their stamps: match with the table that draw_blends gave.")
     require({"x", "y", "flux"} <= set(pred.colnames), f"columns {pred.colnames} were given, expected x, y and flux.")

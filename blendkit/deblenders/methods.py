@@ -38,15 +38,14 @@ def measure(
 ) -> dict[str, Table]:
     """Put several methods to the same blends.
 
-    Returns the table of each by label, ``meta["seconds_per_blend"]`` added: wall clock of the call. A network is called
-    on two blends before, since its first call compiles.
+    Returns the table of each by label, with ``meta["seconds_per_blend"]``: wall clock, of a network once compiled.
 
     Parameters
     ----------
     images : array of float, shape (n, ny, nx), e-/s
     methods : sequence, or mapping from labels of your own, of names in `METHODS` and deblenders
-        A deblender is called with a copy of the images and returns a table, or a dict of arrays, with `flux` (n, k).
-        Where it has a parameter called `truth`, it is given the blends' recipes too.
+        A deblender takes a copy of the images, and the recipes where it has a parameter called `truth`; it returns a
+        table, or a dict of arrays, with `flux` (n, k).
     truth : astropy.table.Table, optional
         The blends' recipes: SEP and the Sersic fit then know the positions, every answer is checked against them, and
         one with `x` and `y` is brought into their order; see `blendkit.match`.

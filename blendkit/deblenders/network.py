@@ -32,20 +32,12 @@ class Network:
     Parameters
     ----------
     source : str, path or keras.Model
-        A name in `blendkit.weights.shipped`, a path that `blendkit.weights.load` knows, or a network in memory. It is
-        loaded at once and stays; a network in memory is not copied.
-    batch : int
-        Stamps that go through the network together; memory does not grow beyond what one batch needs.
+        A name in `blendkit.weights.shipped`, a path that `blendkit.weights.load` knows, or a network in memory, which
+        is not copied. `card` is then what is known of its training, and `name` what tables of scores call it.
+    batch : int; stamps that go through the network together: memory does not grow beyond what one batch needs
     masks, images : bool
         Whether to return masks (where the network gives more than 0.5) and separated galaxies (float32, e-/s), shape
         (ny, nx, k) for each blend.
-
-    Attributes
-    ----------
-    card : dict
-        What is known of the training; empty where neither `blendkit.train` nor `blendkit.weights` gave the network.
-    name : str
-        What tables of scores call the method.
     """
 
     source: "str | os.PathLike | keras.Model"
@@ -67,9 +59,8 @@ class Network:
 
         Returns `flux` (n, k), e-/s, NaN for a stamp with NaN or infinite pixels and, from a network with a card, for
         one on which nothing is above the sky; where the network tells them, `flux_err` (one sigma) and `out_of_domain`,
-        whether a stamp is unlike all that it was trained on; `masks` and `images` if asked for. ``meta`` holds the
-        `method`, how positions were `matching`, how many stamps `failed` and, where the network has a card, what it was
-        `trained_on`: `blendkit.scores` refuses these galaxies. The first call, also that for a single stamp, compiles.
+        whether a stamp is unlike all that it was trained on. ``meta`` tells how positions were `matching`, how many
+        stamps `failed` and what it was `trained_on`, which `blendkit.scores` refuses. The first call compiles.
         """
         images = check_images(images)
         n, shape, expected = len(images), images.shape[1:], self._model.input_shape[1:3]

@@ -21,15 +21,13 @@ class SEP:
     Parameters
     ----------
     truth : astropy.table.Table, optional
-        The blends' recipes, to match detections to the true positions as `match_positions` does. Without it SEP knows
-        only pixels: the detection nearest the centre is the central galaxy, the brightest other one the companion.
+        The blends' recipes, to match detections to the true positions as `match_positions` does. Without it the
+        detection nearest the centre is the central galaxy, the brightest other ones, `members` in all, its companions.
     flux : {"kron_masked", "kron", "isophotal"}
         Kron flux with the neighbours' segments blanked (FLUX_AUTO, the best), Kron flux, or the light inside the
         object's own segment (the paper's published code).
-    masks : bool
-        Whether to return the matched segments as masks, shape (ny, nx, k) for each blend.
-    n_jobs, members : int, optional
-        Processes, by default all cores; galaxies to report without `truth`.
+    masks, n_jobs : bool; int, optional
+        Whether to return the matched segments, shape (ny, nx, k) for each blend; processes, by default all cores.
     """
 
     truth: Table | None = None
@@ -44,16 +42,27 @@ class SEP:
     def __call__(self, images: np.ndarray) -> Table:
         """Measure blends, (n, ny, nx) in e-/s.
 
-        Returns `flux` (n, k), e-/s, NaN where nothing was found; `n_detected`, `case` (one of
-        `blendkit.deblenders.CASES`), and `masks` if asked for. ``meta`` tells how positions were `matching` and how
-        many stamps `failed`: where SEP does (NaN pixels, no noise, a full buffer), the fluxes are NaN.
+        Returns `flux` (n, k), e-/s, NaN where nothing was found, `n_detected`, `case` (one of `CASES`). ``meta`` tells
+        how positions were `matching` and how many stamps `failed` (NaN pixels, no noise, a full buffer).
         """
-        return _tables(images, self.truth, (self.flux,), self.masks, self.n_jobs, self.members)[LABELS[self.flux]]
+        return self._tables(images, (self.flux,))[LABELS[self.flux]]
+
+    def _tables(self, images, kinds):
+        """A table for each kind of flux, by label."""
+        masks, tables = ["masks"] * self.masks, {}
+        settings = {"small_batch": SMALL_BATCH, "members": self.members, "n_jobs": self.n_jobs}
+        measure = partial(_fluxes, kinds, self.masks)
+        all_kinds = measure_stamps(images, self.truth, [*kinds, *masks], measure, **settings)
+        for kind in kinds:
+            table = tables[LABELS[kind]] = all_kinds[[kind, "n_detected", "case", *masks]]
+            table.rename_column(kind, "flux")
+            table.meta = {"method": LABELS[kind], **all_kinds.meta}
+        return tables
 
 
-def sep_baselines(images: np.ndarray, truth: Table | None = None, n_jobs: int | None = None) -> dict[str, Table]:
+def sep_baselines(images: np.ndarray, truth: Table | None = None) -> dict[str, Table]:
     """The three fluxes that SEP offers, from one run: what `SEP` gives with each kind of flux, by label."""
-    return _tables(images, truth, LABELS, False, n_jobs, 2)
+    return SEP(truth)._tables(images, LABELS)
 
 
 def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n_jobs=None, desc="SEP") -> Table:
@@ -95,18 +104,6 @@ def _measure_stamp(work):
         return row | measure(image, found, matched, position)
     except Exception:  # SEP raises bare Exceptions; this stamp is counted as failed and the others go on
         return row | {"failed": True}
-
-
-def _tables(images, truth, kinds, masks, n_jobs, members):
-    """A table for each kind of flux, by label."""
-    columns, measure = [*kinds, *["masks"] * masks], partial(_fluxes, kinds, masks)
-    settings = {"small_batch": SMALL_BATCH, "members": members, "n_jobs": n_jobs}
-    all_kinds, tables = measure_stamps(images, truth, columns, measure, **settings), {}
-    for kind in kinds:
-        table = tables[LABELS[kind]] = all_kinds[[kind, "n_detected", "case", *["masks"] * masks]]
-        table.rename_column(kind, "flux")
-        table.meta = {"method": LABELS[kind], **all_kinds.meta}
-    return tables
 
 
 def _fluxes(kinds, masks, image, found, matched, position):

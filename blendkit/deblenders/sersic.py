@@ -43,9 +43,7 @@ class Sersic:
     A galaxy's flux is FLUX_AUTO, as for the ground truth, of what is left when the others' profiles are taken away:
     less biased than the profile's own light, whose median on real galaxies is 3 to 7 % too large. The errors are the
     fit's own: one flux in five is within one of the truth on synthetic galaxies, one in seven on real ones, since
-    galaxies are no Sersic profiles. Radii are kept between 0.5 and 40 pixels, indices between 0.3 and 6, axis ratios
-    above 0.1. Only SEP's segments and 10 pixels around them are fitted; where a further detection lies, the profiles
-    stand in for their galaxies. A stamp that cannot be fitted is NaN and counted in ``meta["failed"]``.
+    galaxies are no Sersic profiles. A stamp that cannot be fitted is NaN and counted in ``meta["failed"]``.
 
     Parameters
     ----------
@@ -56,11 +54,9 @@ class Sersic:
     psf : array of float, shape (side, side), optional
         Light of a point source in the middle of its centre pixel, side odd; by default a Gaussian of 1.25 pixels, the
         core of HST's WFC3/F160W. It is normalised to a sum of one.
-    masks, images : bool
+    masks, images, n_jobs : bool, bool; int, optional
         Whether to return masks (where a profile is above 1.2 times the noise) and the profiles as the PSF shows them
-        (float32, e-/s), shape (ny, nx, k) for each blend.
-    n_jobs : int, optional
-        Processes; default all cores.
+        (float32, e-/s), shape (ny, nx, k) for each blend; processes, by default all cores.
     """
 
     truth: Table | None = None
@@ -82,8 +78,7 @@ class Sersic:
         """Measure blends, (n, ny, nx) in e-/s.
 
         Returns `flux` and `flux_err` (one sigma: noise, and how well the other galaxies' profiles are known), (n, k) in
-        e-/s, NaN where there is no galaxy to fit; `n_detected` and `case` of SEP, and `masks` and `images` if asked
-        for. ``meta`` tells how positions were `matching`, and in a `note` what the errors leave out.
+        e-/s, NaN where there is no galaxy to fit; `n_detected` and `case` of SEP. ``meta`` is as SEP's, with a `note`.
         """
         start = "peak of what one profile leaves over" if self.truth is None else "true position of the other"
         columns = ["flux", "flux_err", *(key for key in PICTURES if getattr(self, key))]

@@ -1,7 +1,7 @@
 """The paper's figures (Boucaud et al. 2019), one function each, in one style fit for a projector.
 
-Every function returns a matplotlib figure that is already detached from pyplot: as the last expression of a notebook
-cell it shows once, and nothing stays open. Only `errors_plotly` returns one of plotly. Each is loaded on first use.
+Every function is loaded on first use and returns a matplotlib figure (`errors_plotly` one of plotly) that is already
+detached from pyplot: as the last expression of a notebook cell it shows once, and nothing stays open.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""How right the fluxes are (Figures 5 to 9), where each method fails, and whether its errors are honest."""
+"""How right fluxes are (Figures 5 to 9), where methods fail, if errors are honest; parameters as `blendkit.scores`."""
 
 import textwrap
 from collections.abc import Mapping
@@ -51,9 +51,7 @@ _WITHIN = {1: 68.27, 2: 95.45, 3: 99.73}  # sigma: % of a Gaussian, central is f
 def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
     """Recovered against isolated magnitude, central and companion x methods (Figure 5).
 
-    `blends` have `flux`, (n, k) in e-/s, and ``meta["zeropoint"]``; the predictions of each method `flux`, (n, k), as
-    the blends are ordered, and optionally `case`, which says what counts (see `blendkit.metrics.figure_5_rows`). The
-    four numbers in a panel are those of `blendkit.metrics.figure_5`.
+    What counts is said by `blendkit.metrics.figure_5_rows`; the numbers in a panel are `blendkit.metrics.figure_5`.
     """
     panels, ylabels = _panels_of(blends, predictions), [f"{member}: recovered (AB mag)" for member in MEMBERS]
     title = "Recovered magnitudes: the closer to the line the better, above it is too faint"
@@ -68,7 +66,7 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
 def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
     """Recovered against isolated magnitude where two galaxies were found, and where only one was (Figure 6).
 
-    Parameters as for `recovered_magnitudes`. SExtractor's `case`, or else the first, tells the row of panels.
+    SExtractor's `case`, or else the first, tells the row of panels.
     """
     table, split, found, how = metrics.measurements(blends, predictions), {"all": np.ones(len(blends), bool)}, "", ""
     finders = [name for name, pred in predictions.items() if "case" in pred.colnames]
@@ -90,10 +88,7 @@ def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
 
 
 def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
-    """Error of each magnitude against the magnitude difference, central and companion x methods (Figure 7).
-
-    Parameters as for `recovered_magnitudes`. Points in four colours by distance, a quarter of the blends each.
-    """
+    """Error of each magnitude against the magnitude difference (Figure 7); colours by distance, a quarter each."""
     delta, near = (metrics.values_of(blends, by) for by in ("delta_mag", "separation"))
     edges, quarters = _edges(delta, _BINS), _edges(near, 4, equal=False)
     shades = ListedColormap(colormaps["plasma"](np.linspace(0, 0.8, len(quarters) - 1)))  # close to far
@@ -129,9 +124,8 @@ def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
 def median_and_scatter(blends: Table, predictions: Predictions, by: str = "delta_mag", member="central") -> Figure:
     """Median and standard deviation of Δmag in bins, with error bars: `blendkit.metrics.binned_scores` (Figure 8).
 
-    Parameters as for `recovered_magnitudes`; `by` is "delta_mag" (central minus companion, in six equal bins),
-    "distance" (pixels) or "separation" (in effective radii of the central), in six bins of as many blends each;
-    `member` is "central" or "companion".
+    `by` is "delta_mag" (central minus companion, in six equal bins), "distance" (pixels) or "separation" (in effective
+    radii of the central), in six bins of as many blends each; `member` is "central" or "companion".
     """
     require(by in ABSCISSAE, f"by = {by!r} was given, expected one of {', '.join(ABSCISSAE)}.")
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
@@ -153,10 +147,7 @@ def median_and_scatter(blends: Table, predictions: Predictions, by: str = "delta
 
 
 def by_morphology(blends: Table, predictions: Predictions) -> Figure:
-    """Median and scatter of the central galaxy's Δmag against the magnitude difference, by its type (Figure 9).
-
-    Parameters as for `recovered_magnitudes`. A line per type: `blendkit.metrics.binned_scores` of ten galaxies or more.
-    """
+    """`blendkit.metrics.binned_scores` of the central galaxies of each type by the magnitude difference (Figure 9)."""
     delta, kinds = metrics.values_of(blends, "delta_mag"), metrics.values_of(blends, "morphology")
     edges, lines = _edges(delta, _BINS), {}
     for kind in ("all", *(kind for kind in MORPHOLOGIES if kind in kinds)):
@@ -174,10 +165,9 @@ def by_morphology(blends: Table, predictions: Predictions) -> Figure:
 
 
 def failure_map(blends: Table, predictions: Predictions, member: str = "companion") -> Figure:
-    """Where each method fails: the median error of the flux in cells of distance and magnitude difference.
+    """Where each method fails on a `member`: median error of the flux in cells of distance and magnitude difference.
 
-    Parameters as for `recovered_magnitudes`; `member` is "central" or "companion". Every blend counts; what was not
-    measured is 100 % wrong, and counted in brackets. Up to 6 x 6 cells, hatched where they hold fewer than ten.
+    Every blend counts; what was not measured is 100 % wrong, and counted in brackets; hatched are cells of few blends.
     """
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
     delta, near = metrics.values_of(blends, "delta_mag"), blends["distance"] / np.nanmax(blends["r_eff"], axis=1)
@@ -217,10 +207,7 @@ def failure_map(blends: Table, predictions: Predictions, member: str = "companio
 
 
 def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
-    """Whether predicted errors are as large as the true ones: pulls, and how often the truth is within 1, 2, 3 sigma.
-
-    Parameters as for `recovered_magnitudes`, with `flux_err` (one sigma). Shares: `blendkit.metrics.calibration`.
-    """
+    """Whether predicted errors are as large as the true ones: pulls, and `blendkit.metrics.calibration`."""
     table, panels = metrics.calibration(blends, predictions), _panels_of(blends, predictions)
     shown = {name: look for name, look in method_styles(predictions).items() if name in table["method"]}
     x, bins = np.linspace(-4.5, 4.5, 181), np.linspace(-4.5, 4.5, 31)
@@ -260,10 +247,7 @@ def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
 
 
 def synthetic_and_real(scores: Table) -> Figure:
-    """Flux errors of each method on simulated galaxies and on real ones, side by side.
-
-    `scores` is the exam's table: `sample` ("synthetic", "real", or left out), `method`, `member`, `mape`, `mape_err`.
-    """
+    """Flux errors (`mape`, `mape_err` of each `method` and `member`) in the `sample` "synthetic" and in "real"."""
     value = {(row["sample"], row["method"], row["member"]): (row["mape"], row["mape_err"]) for row in scores
              if np.isfinite(row["mape"])}  # fmt: skip
     known = [(sky, member) for sky in _SKIES for member in MEMBERS]
@@ -285,10 +269,7 @@ def synthetic_and_real(scores: Table) -> Figure:
 
 
 def detection_split(splits: Mapping[str, Table]) -> Figure:
-    """Shares of the detection cases, one bar for each set of blends (section 3.3).
-
-    `splits` holds for each label the table that `blendkit.metrics.case_shares` gives.
-    """
+    """Shares of the detection cases (section 3.3), a bar for each label's table from `blendkit.metrics.case_shares`."""
     require(splits, 'there is no split to draw, expected at least one: give {"label": case_shares(blends, pred)}.')
     seen = {row["case"] for table in splits.values() for row in table if row["share"] > 0}
     handles = [Patch(color=colour, label=case) for case, colour in CASE_COLOURS.items() if case in seen]
@@ -314,10 +295,7 @@ def detection_split(splits: Mapping[str, Table]) -> Figure:
 
 
 def flux_kinds(blends: Table, predictions: Predictions) -> Figure:
-    """Measured over isolated flux: how much of each galaxy's light each kind of flux holds (section 3.3).
-
-    Parameters as for `recovered_magnitudes`. Every blend counts. The numbers are `blendkit.metrics.flux_scores`.
-    """
+    """Measured over isolated flux of every blend, and `blendkit.metrics.flux_scores` of each kind (section 3.3)."""
     panels, n, ends = _panels_of(blends, predictions), len(predictions), [0.25, 4.0]
     title = "Measured over isolated flux: 1 is all of the galaxy's light and nothing else"
     said = "Boxes: quartiles and median; whiskers: 5 to 95 %. Error: |measured / isolated − 1|, its mean is the MAPE. "

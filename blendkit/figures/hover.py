@@ -21,8 +21,7 @@ _SYMBOLS = {  # of matplotlib's markers
 def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag", member="companion") -> go.Figure:
     """Error of the magnitude of every blend, in a plotly figure that needs neither pixels nor a kernel.
 
-    `by` is "delta_mag" or "distance", `member` "companion" or "central". Point i of each method's trace is row i of the
-    blends; what was not measured has no point, the legend says how many these are.
+    `by` is "delta_mag" or "distance". Point i of a trace is row i of the blends; what was not measured has no point.
     """
     require(by in ("delta_mag", "distance"), f"by = {by!r} was given, expected one of delta_mag, distance.")
     fig, x = go.Figure(), values_of(blends, by)

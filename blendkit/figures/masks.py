@@ -27,8 +27,7 @@ _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central
 def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np.ndarray]) -> Figure:
     """Masks of several methods beside the true ones, for three blends from close to far apart (Figures 10 and 11).
 
-    `methods` are predictions with a column `masks`, or masks themselves, bool, shape (n, ny, nx, k), as the recipes
-    `blends` are ordered. Below each its `blendkit.metrics.iou`, central / companion.
+    `methods` are predictions with a column `masks`, or masks, bool (n, ny, nx, k); below each `blendkit.metrics.iou`.
     """
     require(methods, 'there are no masks to draw, expected at least one method: give {"name": predictions}.')
     rows, given = example_rows(blends, 3, "separation"), {}
@@ -53,11 +52,7 @@ def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np
 
 
 def iou_by_type(blends: Table, ious: Mapping[str, ArrayLike]) -> Figure:
-    """How good masks are, over all blends and for each pair of morphologies (Figure 12).
-
-    Left the mean of each blend; right of each pair of types with ten blends or more: `blendkit.metrics.mask_scores` for
-    "both", whose parameters these are.
-    """
+    """How good masks are, blend by blend and for pairs of types: `blendkit.metrics.mask_scores` (Figure 12)."""
     table = mask_scores(blends, ious)
     table = table[(table["member"] == "both") & (table["n"] > 0)]
     overall = {row["method"]: row for row in table if row["pair"] == "all"}
@@ -108,10 +103,7 @@ def worst_rows(blends: Table, pred: Table, member: str = "companion") -> np.ndar
 
 
 def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 10, member: str = "companion") -> Figure:
-    """The `n` blends on which a method is furthest off, with the outlines of the true masks.
-
-    `pred` are the predictions of one method; `member`, "central" or "companion", says whose flux counts.
-    """
+    """The `n` blends on which a method's predictions of a `member` are furthest off, with the true masks' outlines."""
     check_predictions(blends, pred)
     order, (place, dmag, size) = worst_rows(blends, pred, member)[:n], member_errors(blends, pred, member)
     failures, (place, dmag, size) = np.isinf(size).sum(), (values[order] for values in (place, dmag, size))

@@ -41,10 +41,9 @@ def learning_curve(history: Mapping[str, Sequence[float]]) -> Figure:
     names = getattr(history, "colnames", history)
     errors = {f"val_mape_{member}": (member, COLOURS[member]) for member in MEMBERS if f"val_mape_{member}" in names}
     title = "Learning: validation follows training down; where it turns up again, learning has become memory"
+    panels = [("best epoch so far",), *[("", errors, "flux error in validation, MAPE (%)")] * bool(errors)]
     with canvas(WIDTH, 4.2, title) as fig:
-        axes = np.atleast_1d(fig.subplots(1, 2 if errors else 1))
-        of_errors = "", errors, "flux error in validation, MAPE (%)"
-        for ax, how in zip(axes, (("best epoch so far",), of_errors), strict=False):
+        for ax, how in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _draw_epochs(ax, history, *how)
             ax.legend()
     return fig
@@ -213,10 +212,9 @@ def _answers(network, images):
 
 
 def leak_errors(blends: Table, honest: Table, leaky: Table) -> dict[str, float]:
-    """What two networks get in the same exam, of which one, `leaky`, learned from the exam's own galaxies.
+    """MAPE (%) of two networks, of which one learned from the exam's galaxies, and the ``difference``, with ``_err``.
 
-    ``n``, ``failed``: fluxes that both gave, and others; ``honest``, ``leaky``: MAPE (%) of the n; ``difference``:
-    honest - leaky; each of the three with ``_err``, one sigma from resampling galaxies.
+    ``n``, ``failed``: fluxes that both gave, and others; errors are from resampling galaxies.
     """
     require(len(honest) == len(leaky) == len(blends), f"{len(honest)} and {len(leaky)} rows for {len(blends)} blends.")
     there = np.asarray(blends["id"]) >= 0

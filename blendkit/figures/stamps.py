@@ -168,9 +168,8 @@ def example_rows(blends: Table, n: int, by: str) -> np.ndarray:
 def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) -> Table:
     """How often two galaxies are found as two, by distance and by which of them is brighter.
 
-    For each kind of `companion` ("brighter" by more than 0.5 mag, "alike", "fainter") and each of `bins` equally full
-    bins in distance, unless empty: edges `low`, `high` and mean `distance` (pixels), `n` blends, share `two` in which
-    as many objects were found (`n_detected`) as there are galaxies, its binomial error `two_err`.
+    For each `companion` ("brighter" by more than 0.5 mag, "alike", "fainter") and equally full bin of distances: edges
+    `low`, `high` and mean `distance` (pixels), `n` blends, share `two` in which all galaxies were found, `two_err`.
     """
     require(len(n_detected) == len(blends), f"{len(n_detected)} numbers for {len(blends)} blends, expected one each.")
     two = np.asarray(n_detected) == (np.asarray(blends["id"]) >= 0).sum(axis=1)
@@ -206,10 +205,9 @@ def detection_curve(blends: Table, n_detected: Sequence[int], guesses: Mapping[s
 
 
 def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
-    """Noise on both sides of the edge of the shifted companion's stamp; outside is what was filled.
+    """Noise (robust sigma, e-/s) within 20 px of the edge of the companion's stamp; outside is what was filled.
 
-    ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: robust standard deviation (e-/s) of pixels more
-    than 10 px from both segments and at most 20 from the edge, in ``n_blends`` of the first 200 that are shifted.
+    ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: more than 10 px from segments, in ``n_blends``.
     """
     return _edge_pixels(sample, blends)[0]
 

@@ -59,10 +59,6 @@ class ExamSliders(view.Board):
     """Who does best when only some blends count? Sliders choose these by their distance and magnitude difference.
 
     `errors` are the mean and the median error (%) of each method's fluxes, and the share (%) that it did not find.
-
-    Parameters
-    ----------
-    blends, predictions : as for `blendkit.scores`
     """
 
     def __init__(self, blends: Table, predictions: Mapping[str, Table]):

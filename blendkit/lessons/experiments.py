@@ -20,41 +20,28 @@ from ..networks.weights import shipped
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
-    """What cleaning does to synthetic galaxies, of which the truth is known.
+    """What cleaning does to synthetic galaxies, simulated and cleaned with neighbours and without.
 
-    The same `n` galaxies are simulated with neighbours and without, and cleaned; FLUX_AUTO of both is compared for the
-    good stamps that were kept, and the planted bad stamps are counted.
-
-    Returns
-    -------
-    dict
-        `n` good stamps kept, flux `bias` and `scatter` (%: mean and standard deviation of the relative
-        difference), `good_dropped` (%), and `caught_edge`, `caught_artefact`, `caught_close_blend` (% dropped of
-        the bad stamps of each kind, of which there are `planted_edge`, ...; NaN where there is none).
+    Returns `n` good stamps kept; of their relative difference in FLUX_AUTO (%) the mean `bias` and the standard
+    deviation `scatter`; `good_dropped` (%); and of each kind of bad stamps, as `planted_edge`, the number and the
+    share dropped, `caught_edge` (%, NaN where there is none).
     """
     sample = load_sample("synthetic", n=n, seed=seed)
     report, alone = clean(sample).report, clean(simulate(n, seed, neighbours=False)).report
     kept, bad = np.asarray(report["kept"]), np.asarray(sample.catalog["truth_bad"], str)
     good = kept & (bad == "")
     ratio = np.asarray(report["flux_auto"])[good] / np.asarray(alone["flux_auto"])[good]
-    dropped = {kind: 100 * (~kept)[bad == kind].mean() if (bad == kind).any() else np.nan for kind in ("", *BAD_KINDS)}
-    return {
-        "n": int(good.sum()),
-        "bias": float(100 * (ratio.mean() - 1)),
-        "scatter": float(100 * ratio.std()),
-        "good_dropped": float(dropped[""]),
-    } | {
-        f"{what}_{kind}": number
-        for kind in BAD_KINDS
-        for what, number in (("caught", float(dropped[kind])), ("planted", int((bad == kind).sum())))
-    }
+    found = {"n": int(good.sum()), "bias": float(100 * (ratio.mean() - 1)), "scatter": float(100 * ratio.std())}
+    found["good_dropped"] = float(100 * (~kept)[bad == ""].mean())
+    for kind in BAD_KINDS:
+        dropped = ~kept[bad == kind]
+        found[f"caught_{kind}"] = float(100 * dropped.mean()) if len(dropped) else np.nan
+        found[f"planted_{kind}"] = len(dropped)
+    return found
 
 
 def networks_of(home: str | os.PathLike, names: Sequence[str], profile: str) -> tuple[dict[str, Network], list[str]]:
-    """For each name the network that you trained in notebook 3 (its folder in `home`), or the one that is shipped.
-
-    Returns the networks, with masks and images where they give these, and which are yours: none in the profile "quick".
-    """
+    """The networks that you trained in notebook 3 (folders in `home`), else the shipped ones; and which are yours."""
     yours = [name for name in names if profile != "quick" and any((Path(home) / name).glob("*.weights.h5"))]
     networks = {}
     for name in names:
@@ -76,11 +63,7 @@ def shipped_networks() -> Table:
 
 
 def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: ArrayLike) -> Table:
-    """Errors of the central galaxy's flux where one object was found (`n_detected`), and where two or more were.
-
-    Returns `objects`, `positions` (the names of the predictions), `mape` (%) and how many fluxes there are (`n`) and
-    not (`failed`).
-    """
+    """Errors of the central galaxy's flux where one object was found (`n_detected`), and where two or more were."""
     lone, true, rows = np.asarray(n_detected) == 1, np.asarray(blends["flux"])[:, 0], []
     for objects, here in {"one found": lone, "two or more found": ~lone}.items():
         for name, pred in predictions.items():
@@ -103,8 +86,7 @@ def lone_light(blends: Table, pred: Table) -> dict[str, float]:
 def error_ratios(errors: Table, ranking: Table, reference: str = "fractions") -> Table:
     """How many times larger the flux error of each method is than that of a reference, by `table2` and `ranking`.
 
-    Returns `method`, `measured` (where it gave a flux) and `everything` (where a galaxy that it did not find counts as
-    100 % wrong).
+    Where it `measured` a flux, and in `everything`, where a galaxy that it did not find counts as 100 % wrong.
     """
     measured, everything = _total(errors), {row["method"]: row["mape_all"] for row in ranking}
     rows = [(name, *(e[name] / e[reference] for e in (measured, everything))) for name in measured if name != reference]
@@ -118,11 +100,7 @@ def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, 
 
 
 def report_card(blends: Table, masks: np.ndarray, predictions: Mapping[str, Table]) -> Table:
-    """What each method got in an exam, in words that fit a page.
-
-    Flux errors (MAPE, %) of `central` galaxies and `companion`s, each ± its own error from drawing galaxies anew, how
-    many fluxes are `missing`, and the mean `IoU` with the true masks (n, ny, nx, k) where there are any.
-    """
+    """What each method got in an exam, in words that fit a page: flux errors (MAPE, %), and the IoU with true masks."""
     errors, ious, rows = table2(blends, predictions), mean_ious(masks, predictions), []
     for method in predictions:
         members = {row["member"]: row for row in errors[errors["method"] == method]}
@@ -133,10 +111,9 @@ def report_card(blends: Table, masks: np.ndarray, predictions: Mapping[str, Tabl
 
 
 def beside_the_paper(stored: Table, errors: Table) -> Table:
-    """The stored numbers of the paper's own catalogue beside this run, whose `table2` is given.
+    """The flux MAPE (%) of the paper's own catalogue and of this run, whose `table2` is given.
 
-    Returns for each `method` of the paper the `scatter` of central galaxies' magnitudes there (Figure 5), and the flux
-    MAPE (%) of both galaxies `in the paper` and `in this run`.
+    With the `scatter` of central galaxies' magnitudes in the paper (Figure 5).
     """
     central, total = stored[(stored["case"] == "Figure 5") & (stored["member"] == "central")], _total(errors)
     there = {row["method"]: row["mape_flux"] for row in stored if row["member"] == "total"}

@@ -35,16 +35,11 @@ def network_sizes(profile: str, shape: tuple[int, int]) -> Table:
 
 
 def stand_ins(networks: Mapping[str, keras.Model], profile: str) -> tuple[dict[str, keras.Model], Table]:
-    """The networks to look into: yours, or where the profile "quick" left them beginners those that are shipped.
-
-    Returns them by name, and a table of who is who: `network`, your `epochs` and `galaxies`, those of the `shipped`
-    one, and which is `shown`.
-    """
+    """The networks to look into, and a table of who is who: yours, or where "quick" left them beginners the shipped."""
     shown, rows = {}, []
     for name, yours in networks.items():
         own, theirs = card_of(yours), shipped()[name]
-        fits = tuple(theirs["arguments"]["shape"]) == yours.input_shape[1:3]
-        short = profile == "quick" and fits
+        short = profile == "quick" and tuple(theirs["arguments"]["shape"]) == yours.input_shape[1:3]
         shown[name] = load(name)[0] if short else yours
         counts = [card[key] for key in ("epochs", "n_galaxies") for card in (own, theirs)]
         rows.append((name, *counts, "shipped" if short else "yours"))
@@ -56,9 +51,8 @@ def shipped_histories() -> dict[str, Table]:
     """Losses in the trainings of the networks that come with blendkit, as `blendkit.training.history` gives yours."""
     histories = {}
     for name, card in shipped().items():
-        losses = Table({key: card["history"][key] for key in ("loss", "val_loss")})
-        losses.add_column(np.arange(len(losses)) + 1, name="epoch", index=0)
-        histories[name] = losses
+        losses = {key: card["history"][key] for key in ("loss", "val_loss")}
+        histories[name] = Table({"epoch": np.arange(card["epochs"]) + 1} | losses)
     return histories
 
 
@@ -93,8 +87,7 @@ def leak_experiment(
     """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
     Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that
-    had not seen the galaxies, and "leaky", by the one that learned from them. So neither easy galaxies nor a better
-    network count for one of the two. The fewer galaxies, the more each can be remembered.
+    had not seen the galaxies, and "leaky", by the one that learned from them: no easy galaxies, no better network.
     """
     few = min(few, len(test))
     plan, sides = _small(profile, 256, LEAK_EPOCHS[profile]), [train_sample[:few], test[:few]]
@@ -115,19 +108,15 @@ def sizes_table2(
     network: keras.Model, train_sample: Sample, valid: Sample, blends: Table, images: np.ndarray,
     profile: str, seed: int, folder: str | os.PathLike,
 ) -> Table:  # fmt: skip
-    """Does size matter? Other blend2fluxes beside that of this profile, all trained in the same way (Table 2).
+    """Does size matter? Flux MAPE (%) of other blend2fluxes beside the `network` of this profile (Table 2).
 
-    `network` is that of this profile, whose run is in ``folder / "blend2flux"``; `blends` and `images` are the exam.
-    Returns `filters`, `parameters`, `minutes` of training, and flux MAPE (%) of `central`, `companion` and both
-    (`total`).
+    Its run is in ``folder / "blend2flux"``, `blends` and `images` are the exam; all are trained in the same way.
     """
-    plan, folder = plan_of("blend2flux", profile), Path(folder)
+    plan, folder, rows = plan_of("blend2flux", profile), Path(folder), []
     runs = {plan.arguments["filters"]: (network, folder / "blend2flux")}
     for filters in OTHER_FILTERS[profile]:
-        out = folder / f"blend2flux-{filters}"
-        sized = replace(plan, arguments={"filters": filters})
+        out, sized = folder / f"blend2flux-{filters}", replace(plan, arguments={"filters": filters})
         runs[filters] = _train_quietly(train_sample, valid, profile, seed, out, sized), out
-    rows = []
     for filters, (trained, out) in sorted(runs.items()):
         true, measured = blends["flux"], Network(trained)(images)["flux"]
         errors = [flux_scores(true[:, part], measured[:, part])["mape"] for part in (slice(1), slice(1, None))]

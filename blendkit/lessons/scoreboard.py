@@ -51,7 +51,7 @@ def class_set(seed: int = SEED) -> tuple[np.ndarray, Table]:
 def class_images(to: str | os.PathLike | None = None) -> np.ndarray:
     """The blends that methods are compared on, (n, 128, 128) in e-/s; `to` as for `submit`."""
     to = _place(to)
-    return class_set()[0] if isinstance(to, Path) else _images(to, _asked(f"{to}/board.json").json()["images"]).copy()
+    return class_set()[0].copy() if isinstance(to, Path) else _images(to, _asked(f"{to}/board.json")["images"]).copy()
 
 
 def submit(name: str, method, *, to: str | os.PathLike | None = None) -> Readable:
@@ -78,9 +78,9 @@ def submit(name: str, method, *, to: str | os.PathLike | None = None) -> Readabl
         label, table = _measured(method, class_images(to))
         sent |= {"method": word(label.strip("<>"), "the method"), "seconds": table.meta.get("seconds_per_blend")}
         sent |= {key: floats(table[key]).tolist() for key in ("flux", "flux_err") if key in table.colnames}
-    shown = _kept(to, sent) if isinstance(to, Path) else _asked(f"{to}/submit", json.dumps(sent)).json()
+    shown = _kept(to, sent) if isinstance(to, Path) else _asked(f"{to}/submit", json.dumps(sent))
     told = "{name}, {method}: {error:.1f} ± {error_err:.1f} % off" if "method" in sent else "{name}: your rounds count"
-    print(told.format_map(shown["yours"]), tally_line(shown["guesses"], "the class"), sep="\n", end="")
+    print(*filter(None, (told.format_map(shown["yours"]), tally_line(shown["guesses"], "the class"))), sep="\n")
     table = Readable({key: [row[key] for row in shown["rows"]] for key in ("rank", "name", "method")})
     for key, (_, about) in COLUMNS.items():
         table[key] = Column([said(row, key) for row in shown["rows"]], description=about)
@@ -92,7 +92,9 @@ def said(row: dict, key: str) -> str:
     value, error, form = row[key], row.get(f"{key}_err"), COLUMNS[key][0]
     if key == "time":
         return time.strftime("%a %H:%M", time.localtime(value))
-    return "–" if value is None else f"{value:{form}}" + (f" ± {error:{form}}" if error is not None else "")
+    if value is None or value > 999:
+        return "–" if value is None else "> 999"
+    return f"{value:{form}}" + (f" ± {error:{form}}" if error is not None else "")
 
 
 def judged(sent: dict, blends: Table) -> tuple[str, str, dict]:
@@ -146,7 +148,7 @@ def whose(name: str, owner: str, mine: str) -> None:
 
 def _place(to):
     to = os.fspath(to or os.environ.get("BLENDKIT_CLASS") or "results/scoreboard")
-    return to.rstrip("/") if to.startswith("http") else Path(to).expanduser()
+    return to.rstrip("/") if to.startswith(("http://", "https://")) else Path(to).expanduser()
 
 
 def _measured(method, images):
@@ -164,7 +166,16 @@ def _kept(folder, sent):
     folder.mkdir(parents=True, exist_ok=True)
     whose(record["name"], _written(folder / f"name-{digest(record['name'].casefold())}", owner), owner)
     record = json.loads(_written(folder / f"try-{key}.json", json.dumps(record)))
-    return ranked(json.loads(file.read_text("utf-8")) for file in folder.glob("try-*.json")) | {"yours": record}
+    return ranked(_read(folder)) | {"yours": record}
+
+
+def _read(folder):
+    """The records in a folder; what is none is left out."""
+    for file in folder.glob("try-*.json"):
+        with suppress(ValueError, LookupError, TypeError, AttributeError, OSError):
+            record = json.loads(file.read_bytes())
+            if all(said(row, key) for row in ranked([record])["rows"] for key in COLUMNS):
+                yield record
 
 
 def _written(path, text, mode=0o644):
@@ -193,15 +204,17 @@ def _asked(address, body=None):
         try:
             kind = {"Content-Type": "application/json"}
             answer = session.request("POST" if body else "GET", address, data=body, headers=kind, timeout=60)
-            require(answer.ok, f"the scoreboard refuses this: {answer.json()['error']}" if not answer.ok else "")
+            packed = answer.headers.get("Content-Type") == "application/octet-stream"
+            told = answer.content if packed else answer.json()
         except requests.RequestException as error:
-            told = f"{address} does not answer ({type(error).__name__}): ask the tutor whether this is the scoreboard's"
-            raise ConnectionError(f"{told} address, and whether it runs.") from None
-    return answer
+            why = f"{address} does not answer as a scoreboard ({type(error).__name__})"
+            raise ConnectionError(f"{why}: ask the tutor for its address, and whether it runs.") from None
+    require(answer.ok, f"the scoreboard refuses this: {told['error'] if not answer.ok else ''}")
+    return told
 
 
 @lru_cache(1)
 def _images(to, which):
     """Images as the tutor's machine sends them."""
-    steps = np.frombuffer(zlib.decompress(_asked(f"{to}/images-{which}").content), "<i2").reshape(-1, 128, 128)
+    steps = np.frombuffer(zlib.decompress(_asked(f"{to}/images-{which}")), "<i2").reshape(-1, 128, 128)
     return np.float32(SOFT) * np.sinh(steps / np.float32(STEPS))

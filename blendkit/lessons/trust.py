@@ -59,19 +59,11 @@ def observed(
 ) -> np.ndarray:  # fmt: skip
     """Blends under a sky of your choice, (n, ny, nx) float32, in e-/s times `units`.
 
-    Stamps without noise, as of ``load_sample("synthetic", noise="none")``, can be put under any. Others keep what they
-    have: only what `noise` asks for beyond it is added.
-
-    Parameters
-    ----------
-    noise, level : float
-        Sigma of the noise in units of the survey's, and the sky level in units of that sigma.
-    correlation, blur : float
-        Width in pixels (sigma) of the Gaussian that makes neighbouring pixels' noise alike, 0 for white noise; FWHM in
-        arcseconds of one that blurs the galaxies.
-    off, third : float
-        Pixels by which all of it lies right of the centre; by how many magnitudes a third galaxy is fainter than the
-        central one, infinite for none.
+    Stamps without noise, as of ``load_sample("synthetic", noise="none")``, can be put under any; to others only what
+    `noise` (sigma, in units of the survey's) asks for beyond theirs is added. `correlation` is the width in pixels
+    (sigma) of the Gaussian that makes neighbouring pixels' noise alike, `blur` the FWHM in arcseconds of one that blurs
+    the galaxies, `level` that of the sky in sigmas. All of it lies `off` pixels to the right, beside a `third` galaxy
+    that is so many magnitudes fainter than the central one (infinite: none).
     """
     blends = _with_third(sample, blends, third)
     light = render(sample, blends, masks=False, fill="sky" if _own_noise(sample) > 0.1 * NOISE else "zero")[0]
@@ -197,8 +189,7 @@ def two_skies(seed: int = 0) -> Figure:
 def crowding(sample: Sample, n: int = 40, seed: int = 0, most: int = 6) -> Table:
     """What `fractions` takes for the sky level of stamps with 0 to `most` galaxies, where the true one is zero.
 
-    Returns `galaxies`, and in units of the noise the median `bias`, `low` and `high` (16 and 84 %), and that of the
-    median of all pixels instead, `plain`.
+    In units of the noise its median `bias`, `low` and `high` (16 and 84 %), and that of the pixels' median, `plain`.
     """
     rows = []
     for members in range(most + 1):
@@ -218,9 +209,8 @@ def crowded_sky(table: Table) -> Figure:
         ax.axhline(0, color="0.6", linewidth=1)
         ax.plot(table["galaxies"], table["plain"], "s--", color="0.6", label="median of all pixels")
         ax.fill_between(table["galaxies"], table["low"], table["high"], color=colour, alpha=0.25)
-        ax.plot(
-            table["galaxies"], table["bias"], "D-", color=colour, label="inside fractions (band: 68 % of the stamps)"
-        )
+        inside = "inside fractions (band: 68 % of the stamps)"
+        ax.plot(table["galaxies"], table["bias"], "D-", color=colour, label=inside)
         ax.set(xlabel="galaxies on the stamp", ylabel="sky level measured (σ)", xticks=table["galaxies"])
         ax.legend()
     return fig
@@ -251,15 +241,8 @@ def flagged(sample: Sample, network: Callable, images: np.ndarray, odd: np.ndarr
 class TrustExplorer(view.Board):
     """Move a blend away from the world that networks are trained for, and see what their numbers are worth there.
 
+    Of cleaned galaxies, best without noise (see `observed`), a slider chooses among the `blends`, recipes of pairs;
     `image` is the stamp shown now, (1, ny, nx), in e-/s times the units.
-
-    Parameters
-    ----------
-    sample : Sample
-        Cleaned galaxies, best without noise; see `observed`.
-    blends : astropy.table.Table
-        Recipes of pairs, among which a slider chooses.
-    methods : as for `blendkit.measure`
     """
 
     def __init__(self, sample: Sample, blends: Table, methods=("fractions", "SEP")):

@@ -55,19 +55,16 @@ LEFT_OUT = "neither: blends whose detection case does not count for this member 
 
 
 def magnitude_scores(mag_true: ArrayLike, mag_measured: ArrayLike) -> dict[str, int | float]:
-    """Score measured magnitudes against those of the isolated galaxies: the four numbers of Figure 5.
+    """Magnitudes ``n`` scored and ``failed``, and the four numbers of Figure 5.
 
-    ``n`` scored, ``failed``; of Δmag = measured - true the mean ``bias``, the standard deviation ``scatter`` and
-    ``outliers``, the share (0 to 1) with |Δmag| > 0.75; ``mape`` (%, eq. 1), which leaves out magnitudes of 0.
+    Of Δmag = measured - true the mean ``bias``, standard deviation ``scatter`` and share (0 to 1) of ``outliers``,
+    |Δmag| > 0.75; and ``mape`` (%, eq. 1), which leaves out magnitudes of 0.
     """
     return _point(PANEL, floats, "AB magnitudes", mag_true=mag_true, mag_measured=mag_measured)
 
 
 def flux_scores(flux_true: ArrayLike, flux_measured: ArrayLike) -> dict[str, int | float]:
-    """Score measured fluxes against those of the isolated galaxies: the percentage errors of Table 2.
-
-    ``n`` scored, ``failed`` (NaN, infinite, masked, ≤ 0); of absolute errors (%) the mean ``mape`` and the ``median``.
-    """
+    """Fluxes ``n`` scored and ``failed``; of absolute errors (%) the mean ``mape`` and the ``median`` (Table 2)."""
     return _point(("mape_flux", "median_flux"), positive, "e-/s", true=flux_true, measured=flux_measured)
 
 
@@ -103,8 +100,7 @@ def measurements(blends: Table, predictions: Predictions) -> Table:
 
     Parameters
     ----------
-    blends : astropy.table.Table
-        From `blendkit.draw_blends`: ``id``, ``flux``, (n, k); ``meta["zeropoint"]`` and ``meta["fingerprint"]``.
+    blends : astropy.table.Table; from `blendkit.draw_blends`
     predictions : mapping of str to astropy.table.Table
         For each method ``flux`` (n, k), as the blends are ordered; optionally ``flux_err``, ``case`` (see `CASES`), and
         ``meta["matching"]``, a sentence on how positions were matched.
@@ -134,9 +130,7 @@ def measurements(blends: Table, predictions: Predictions) -> Table:
     return rows
 
 
-def scores(
-    blends: Table, predictions: Predictions, *, where: ArrayLike | None = None, n_bootstrap: int = 200, seed: int = 0
-) -> Table:
+def scores(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
     """Score every method, for each member and by the method's own detection case, with error bars.
 
     A row per `method`, `member` and `case` ("all", then those that occur): `n`, `failed` and eight scores that the
@@ -144,16 +138,10 @@ def scores(
 
     Parameters
     ----------
-    blends, predictions : as for `measurements`
-    where : (n,) bool, optional; which blends to score
-    n_bootstrap, seed : int
-        Resamples of the galaxies behind each error bar, and their seed: no method's errors depend on the others.
+    blends, predictions : as for `measurements`; slices of both score a part of the blends
+    n_bootstrap, seed : int; resamples of the galaxies behind each error bar, and their seed
     """
     rows = measurements(blends, predictions)
-    if where is not None:
-        where = np.asarray(where)
-        require(where.shape == (len(blends),) and where.dtype == bool, "where holds no bool for each of the blends.")
-        rows = rows[where[rows["blend"]]]
     case, groups = np.asarray(rows["case"]), []
     for key, mask in by_member(rows):
         groups.append(((*key, "all"), mask))
@@ -162,10 +150,9 @@ def scores(
 
 
 def figure_5(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
-    """The numbers in the panels of Figure 5, of the rows that count there: see `FIGURE_5_CASES`.
+    """The numbers in the panels of Figure 5, of the rows that count there: see `FIGURE_5_CASES`, and `scores`.
 
-    A row per `method` and `member`: `n`, `failed`, `left_out` (blends whose detection case does not count), `bias`,
-    `scatter` (mag), `outliers` (share, 0 to 1) and `mape_mag` (%); parameters and errors as in `scores`.
+    `left_out` are blends whose detection case does not count, `outliers` a share (0 to 1).
     """
     rows = measurements(blends, predictions)
     counts = np.asarray(rows["counts"])
@@ -182,11 +169,9 @@ def binned_scores(
     """Score every method and member in bins of something known about the blends (Figures 7 to 9).
 
     A row per `method`, `member` and `bin`, also an empty one: `label`, `low`, `high`, then as `scores`, of the blends
-    that count in Figure 5 (`figure_5_rows`).
-
-    `by` is as for `values_of`; words are bins of their own. `bins` are so many equal ones over the range of all blends,
-    or increasing edges. A bin holds its lower edge, the last one its upper edge as well; blends outside, or alone where
-    `by` needs a companion, are in no bin.
+    that count in Figure 5. `by` is as for `values_of`; words are bins of their own. `bins` are so many equal ones over
+    the range of all blends, or increasing edges. A bin holds its lower edge, the last one its upper edge as well;
+    blends outside, or alone where `by` needs a companion, are in no bin.
     """
     rows = measurements(blends, predictions)
     labels, edges, index = _bins(values_of(blends, by)[rows["blend"]], bins)
@@ -199,10 +184,9 @@ def binned_scores(
 
 
 def calibration(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
-    """How honest the predicted errors are: coverage at 1, 2 and 3 sigma, and the distribution of the pulls.
+    """How honest predicted errors (``flux_err``) are: coverage at 1, 2 and 3 sigma, and the distribution of the pulls.
 
-    Methods without ``flux_err`` are left out. A row per `method` and `member`: `n`, `failed`, and `within_1`,
-    `within_2`, `within_3`, `pull_mean`, `pull_scatter`, as the table describes them; all else as in `scores`.
+    A row per `method` that has some and `member`, with what the table describes; all else as in `scores`.
     """
     honest = {name: pred for name, pred in predictions.items() if "flux_err" in pred.colnames}
     require(honest, f"None of {', '.join(map(repr, predictions))} predicts errors: give one that does, as 'fractions'.")
@@ -213,27 +197,23 @@ def calibration(blends: Table, predictions: Predictions, *, n_bootstrap: int = 2
     return table
 
 
-def difference(
-    blends: Table, predictions: Predictions, a: str, b: str, *, n_bootstrap: int = 200, seed: int = 0
-) -> dict[str, float]:
-    """How much larger the flux error of method `a` is than that of `b` on the same blends, and the same resamples.
+def difference(blends: Table, predictions: Predictions, a: str, b: str) -> dict[str, float]:
+    """How much larger the flux error (MAPE, eq. 1) of method `a` is than that of `b`, with its one-sigma ``error``.
 
-    ``difference``: mean absolute percentage error of the flux (eq. 1) of `a` minus that of `b`, in percentage points,
-    over all members together, a flux that was not measured as 100 % wrong; ``error``: its one-sigma error.
+    ``difference`` is in percentage points, over all members; a flux that was not measured counts as 100 % wrong.
     """
     require({a, b} <= set(predictions), f"{a!r} and {b!r} were given, expected two of {', '.join(predictions)}.")
     rows = [measurements(blends, {name: predictions[name]}) for name in (a, b)]
     off = np.subtract(*(np.nan_to_num(_quantities(each)["percent"], nan=100.0) for each in rows))
-    pair = with_errors([partial(weighted_mean, off)], rows[0]["galaxy"], n_bootstrap, seed)[0].tolist()
+    pair = with_errors([partial(weighted_mean, off)], rows[0]["galaxy"])[0].tolist()
     return dict(zip(("difference", "error"), pair, strict=True))
 
 
 def mask_scores(blends: Table, ious: Mapping[str, ArrayLike], *, n_bootstrap: int = 200, seed: int = 0) -> Table:
     """Mean intersection over union of masks, (n, k) from `iou`, overall and by pair of morphologies (Figure 12).
 
-    A row per `method`, `member` ("central", "companion", "both") and `pair` ("all", then those that occur, such as
-    "disk + irr", of the central galaxy and its first companion in either order): `n` counted, mean `iou` and its
-    error, resampling companions for "companion", centrals else. For "both" each blend counts once.
+    A row per `method`, `member` ("central", "companion", and "both", where each blend counts once) and `pair` ("all",
+    then those that occur, such as "disk + irr"): `n`, mean `iou` and its error from resampling that member's galaxies.
     """
     ids, types, lines = np.asarray(blends["id"]), words(blends["morphology"])[:, :2], []
     order = _in_order(types)
@@ -256,10 +236,7 @@ def mask_scores(blends: Table, ious: Mapping[str, ArrayLike], *, n_bootstrap: in
 
 
 def case_shares(blends: Table, pred: Table, n_bootstrap: int = 200, seed: int = 0) -> Table:
-    """Share of the blends in each detection case (§3.3), all five in the order of `CASES`.
-
-    `case`, `share` (0 to 1), `share_err` (one sigma, resampling central galaxies) and `n`, the number of blends.
-    """
+    """Share (0 to 1) of the blends in each detection case of `CASES` (§3.3); errors from resampling the centrals."""
     good = "case" in pred.colnames and len(pred) == len(blends)
     require(good, f"{len(pred)} predictions with columns {pred.colnames} were given, expected {len(blends)} with case.")
     is_case = words(pred["case"]) == np.array(CASES)[:, None]

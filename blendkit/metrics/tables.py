@@ -28,10 +28,8 @@ def table2(
     """Flux errors of every method, for central galaxies, companions and, in the total row, both (Table 2).
 
     Rows "central", "companion" and "total" (`member`) for each `method`: `n`, `failed`, and of the flux, where it was
-    measured, `mape` (%, eq. 1) and `median` (%), each with `_err` as in `scores`.
-
-    Parameters as for `scores`; in total rows galaxies are drawn with all their rows, central or companion. `parameters`
-    says how many each network has (``network.count_params()``): a column of its own, masked for other methods.
+    measured, `mape` (%, eq. 1) and `median` (%), each with `_err`. Parameters as for `scores`; `parameters` says how
+    many each network has (``network.count_params()``): a column of its own, masked for other methods.
     """
     rows, names = measurements(blends, predictions), ("mape_flux", "median_flux")
     table = tabulate(rows, ("method", "member"), by_member(rows, (*FIGURE_5_CASES, "total")), names, n_bootstrap, seed)
@@ -60,9 +58,8 @@ def ranking(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, 
     counts, and one that was not measured as 100 % wrong. Whether two methods differ, `difference` tells.
 
     `rank`, `method`; over all members together `mape_all` (%), `mape` (%, measured ones only), `median` (%) and
-    `outliers` (%, of those measured: further off than 0.75 mag), each with `_err`; `failed` (%); `seconds` per blend,
-    NaN where unknown; `positions`: whether the method was "told" where the galaxies are, had the "pixels" only, or
-    "unknown", by how ``meta["matching"]`` begins.
+    `outliers` (%, of those measured: further off than 0.75 mag), each with `_err`; `failed` (%); `seconds` per blend;
+    `positions`: whether the method was "told" where the galaxies are, had the "pixels" only, or "unknown".
     """
     rows = measurements(blends, predictions)
     total = [((method,), mask) for (method, _), mask in by_member(rows, ["total"])]
@@ -90,8 +87,7 @@ def scoreboard(name: str, blends: Table, predictions: Predictions, *, n_bootstra
     """One row per method and member: the detection split and every score, with errors from resampling galaxies.
 
     Columns `sample` (`name`), `method`, `member`, `n`, `failed`; `both`, `one`, `more` (% of the blends in which two,
-    one and more objects were found; NaN for methods that detect nothing, such as networks); `bias` and `scatter` (mag),
-    `outliers`, `mape_mag`, `mape_flux` and `median_flux` (%), each with `_err`; parameters as for `scores`.
+    one and more objects were found; NaN for methods that detect nothing, such as networks); and six of `scores`.
     """
     board = tabulate(measurements(blends, predictions), ("method", "member"), None, BOARD, n_bootstrap, seed)
     board.add_column([name] * len(board), name="sample", index=0)

@@ -98,8 +98,8 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     "locate" finds both galaxies in the blend and in the blend turned about the centre; "separate" sees the blend turned
     about them and gives each pixel three shares (central, companion, sky). The images are share x (blend - sky level);
     a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where `out_of_domain`
-    is above zero, "watch" finds the stamp strange, or its noise (e-/s) is outside of `RANGES` by a quarter. A `width`
-    of 48 features in each patch gives 0.9 million parameters; `shape` (ny, nx) is in multiples of 32 pixels.
+    is above zero, "watch" finds the stamp strange, or its noise is outside of `RANGES` by a quarter. A `width` of 48
+    features in each patch gives 0.9 million parameters; `shape` (ny, nx) is in multiples of 32 pixels.
     """
     check(shape, 32, width=width)
     image = keras.Input((*shape, 1), name="image")
@@ -262,8 +262,8 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
 
     `loss` is a weighted sum of: the error of both fluxes, relative where they are bright; the cross-entropy of the
     shares (`share`), each pixel weighted by its part of either flux; `mask`, binary cross-entropy and Dice loss; the
-    cross-entropy of both places (`heat`) and of strange stamps (`strange`); the quantile loss of the errors (`error`).
-    `far` are companions looked for more than 3.5 pixels off.
+    cross-entropy of both places (`heat`, more than 3.5 pixels off are `far`) and of strange stamps (`strange`); the
+    quantile loss of the errors (`error`).
     """
     ny, nx = shape = network.input_shape[1:3]
     image, unit = map(ops.stop_gradient, network.get_layer("sky")(blend["image"][..., None]))

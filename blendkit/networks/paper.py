@@ -17,9 +17,9 @@ def blend2flux(
 ) -> keras.Model:
     """The network that reads both fluxes (n, 2) off blends (n, ny, nx, channels), all in e-/s (section 3.1, figure 3).
 
-    Five convolutions have 1, 1, 2, 2 and 4 times as many `filters`: 64, 256 and 512 in table 2. Two dense layers have
-    `dense` units each, as many as `filters` when not given. A blend has one of the `channels`, whose sky is measured
-    first, or three when two masks come with it. The `shape` (ny, nx) of a stamp is in multiples of 16 pixels.
+    Five convolutions have 1, 1, 2, 2 and 4 times as many `filters` (64, 256 and 512 in table 2), two dense layers
+    `dense` units each, by default as many. A blend has one of the `channels`, or three when two masks come with it. The
+    `shape` (ny, nx) of a stamp is in multiples of 16 pixels.
     """
     dense = filters if dense is None else dense
     check(shape, 16, filters=filters, dense=dense, channels=channels)
@@ -67,8 +67,7 @@ def blend2mask2flux(
 ) -> keras.Model:
     """A `unet`, whose masks join the blend as second and third channel of a smaller `blend2flux` (figure 4).
 
-    It gives a dict of `masks` and `fluxes`. Its layers are "unet", of `depth` and `filters`, and "blend2flux", of
-    `flux_filters` and `dense`; all defaults are the paper's.
+    It gives a dict of `masks` and `fluxes`, by its layers "unet" and "blend2flux"; all defaults are the paper's.
     """
     blend = keras.Input((*shape, 1), dtype="float32", name="blend")
     masks = unet(depth, filters, shape=shape)(blend)

@@ -46,9 +46,8 @@ class Plan:
     `schedule` is "plateau", the paper's (halve the rate after 4 flat epochs, in which the validation loss is no better,
     and stop after 10), or "cosine": a short warm-up, then down to zero over all `epochs`; "adam" is then AdamW with
     gradients clipped. `optimizer` is "adam", the paper's, or "muon", which brought fractions to 6.1 / 6.8 % where AdamW
-    came to 7.4 / 8.4 %. With `fresh` False the blends of the first epoch come again in every epoch, which shows what
-    over-fitting is. Of the blends a share `usual` is in the survey's own sky at the end, in the first epoch all of
-    them; the others are in any sky. The companion lies within 0.5 to 1.5 effective radii in a share `close`.
+    came to 7.4 / 8.4 %. Without `fresh` the blends of the first epoch come again in every epoch: over-fitting. A share
+    `usual` of the blends is in the survey's own sky at the end, in the first epoch all of them; the others are in any.
     """
 
     arguments: dict[str, Any]  # for the network's builder in `blendkit.models`
@@ -61,7 +60,7 @@ class Plan:
     optimizer: str = "adam"
     xla: bool = False  # in TensorFlow: pays for the many maps of fractions, slows plain convolutions on a CPU
     fresh: bool = True
-    close: float = 0.0
+    close: float = 0.0  # share of blends whose companion lies within 0.5 to 1.5 effective radii
     usual: float = 0.6
 
     def __post_init__(self):
@@ -146,8 +145,7 @@ LOSSES = dict.fromkeys(("blend2flux", "unet", "blend2mask2flux"), paper_loss) | 
 class Blender(keras.Model):
     """What `fit` trains: rows of a recipe in, blends of the sample in `layer` made on the device, losses out.
 
-    ``loss(network, blend, training)`` gives values per blend, of which `loss` is trained; the others are averaged and
-    logged. `recipe` is any from `_recipe`; evaluated are blends of the sample in `valid`.
+    Of the values that ``loss(network, blend, training)`` gives per blend, `loss` is trained; `valid` is evaluated.
     """
 
     def __init__(self, network: keras.Model, layer: BlendLayer, loss: Callable, recipe: dict, valid=None):
@@ -244,27 +242,21 @@ def train(
 ) -> keras.Model:  # fmt: skip
     """Train a network on fresh blends of a sample, or go on where an interrupted run stopped.
 
-    The same call after an interruption loses at most one epoch and gives the same network, a finished one at once. It
-    is that of the epoch of lowest validation loss; its weights and card are in `out` as well, beside the history.
+    The same call after an interruption loses at most one epoch and gives the same network: that of the epoch of lowest
+    validation loss. Its weights and card are in `out` as well, beside the history.
 
     Parameters
     ----------
     model_name : {"blend2flux", "unet", "blend2mask2flux", "fractions"}
-    train, valid : Sample
-        Cleaned galaxies to train on, and others that choose the best epoch.
-    profile : {"quick", "tutorial", "paper"}
-        Which plan: for tests, for a laptop, or full size on a GPU.
-    seed : int
-        For the initial weights and all recipes.
-    out : path, optional
-        Folder of this run; "results/networks/<model_name>-<profile>" when not given.
+    train, valid : Sample; cleaned galaxies to train on, and others that choose the best epoch
+    profile : {"quick", "tutorial", "paper"}; which plan: for tests, for a laptop, or full size on a GPU
+    seed : int; of the initial weights and all recipes
+    out : path, optional; folder of this run, "results/networks/<model_name>-<profile>" when not given
     start : keras.Model or path, optional
         Weights to start from: a network of the same sizes, or what `blendkit.weights.load` takes. blend2mask2flux may
         start from a U-Net; without any, one is trained first, in the folder "unet" inside `out`.
-    plan : Plan, optional
-        Instead of the profile's own one; that of "paper" needs a GPU unless it is given here.
-    progress : callable, optional
-        Called after each epoch with the history so far, a dict of lists, instead of a learning curve or a line.
+    plan : Plan, optional; instead of the profile's own one (that of "paper" needs a GPU unless it is given here)
+    progress : callable, optional; called after each epoch with the history so far, a dict of lists
     """
     own = plan_of(model_name, profile)
     needs_gpu, plan = plan is None and profile == "paper", plan or own
@@ -425,9 +417,9 @@ def _optimizer(plan, network):
 def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0.6):
     """The rows of an epoch and the world of each, a share of these the usual one; epoch 0 is the validation's.
 
-    A share is `close`, a tenth of the others closer still. One in four has the central galaxy up to two pixels off the
-    centre (but nearer to it than any other), two in ten a companion up to 4 mag fainter or brighter. Unless there are
-    to be `pairs` only, 6 % have no companion and a tenth a third galaxy, no brighter than the companion.
+    A share is `close`, a tenth of the others closer still. One in four has the central galaxy, nearest to it all the
+    same, up to two pixels off the centre, two in ten a companion up to 4 mag fainter or brighter. Without `pairs` 6 %
+    have no companion and a tenth a third galaxy, no brighter than the companion.
     """
     rng, k = np.random.default_rng([seed, epoch]), 2 if pairs else min(3, len(layer.sample))
     sizes = np.array([0.8 * close, 0.2 * close, 0.1 * (1 - close), 0.7 * (1 - close)]) * n

@@ -27,10 +27,7 @@ CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
 
 
 def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Mapping[str, Any]) -> Path:
-    """Write ``name.weights.h5`` and its card ``name.json``, the card last: whoever sees a card finds its weights.
-
-    It tells `architecture` and `arguments` for `blendkit.models`; `name`, `sha256` and `parameters` are added.
-    """
+    """Write ``name.weights.h5`` and then its card, which tells `architecture` and `arguments`, as ``name.json``."""
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
     with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
         path = draft / f"{name}{H5}"
@@ -54,11 +51,7 @@ def _without_gaps(path):
 
 
 def load(source: str | os.PathLike) -> tuple["keras.Model", dict]:
-    """A trained network and its card.
-
-    `source` is a name in `shipped`, a ``.weights.h5`` file beside its card, a folder with one such pair, or a
-    ``.keras`` file.
-    """
+    """A trained network and its card, by a name in `shipped`, from its ``.weights.h5``, folder or a ``.keras`` file."""
     named = isinstance(source, str) and (FOLDER / f"{source}.json").is_file()
     path = FOLDER / f"{source}{H5}" if named else Path(source).expanduser()
     if path.is_dir():
@@ -103,10 +96,7 @@ def shipped() -> dict[str, dict]:
 
 
 def seen(samples: Iterable[Sample], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Which galaxies a network has seen: those of the samples, and those of the record `before`.
-
-    `seeds`: of these simulations perhaps all; `simulated`: a bitmap by seed; `galaxies`: digests of real ones.
-    """
+    """Which galaxies a network has seen: all of `seeds`, by seed a bitmap of `simulated` ones, digests of real ones."""
     seeds, places, real = _record(before or {})
     for i, digest in (pair for sample in samples for pair in sample.fingerprints.items()):
         seed, place = divmod(i - 1, MAX_GALAXIES)

@@ -352,7 +352,7 @@ function renderBlend({ model, el }) {
         const size = masks.length / 2;
         [0, 1].forEach((k) => contour(context, shape, masks.subarray(k * size, (k + 1) * size), COLOURS[k], 1));
       }
-      ellipses(context, shape, found.ellipses);
+      ellipses(context, shape, found.ellipses ?? []);
     }
     root.dataset.fresh = fresh && found.waiting ? "partly" : String(Boolean(fresh));
     if (!hidden) {
@@ -681,9 +681,180 @@ function skyRows(central, companion, size) {
   return [(first + Math.floor(size / 2)) % size, first];
 }
 
-const NOTE =
-  "This page works without Python: drag the companion, move the sliders, choose galaxies. It has no SEP and no " +
-  "networks, and hides nothing to guess: for that, open the notebook.";
+// Magnitudes and how far they are from the true ones, as `compared` in blendkit.widgets.answers.
+function compared(flux, zeropoint, true_ = NaN, error = NaN) {
+  if (!(flux > 0 && flux < Infinity)) return "not measured";
+  const within = error >= 0 && error < Infinity ? ` ± ${((2.5 / Math.LN10) * (error / flux)).toFixed(2)}` : "";
+  const text = `${(zeropoint - 2.5 * Math.log10(flux)).toFixed(2)}${within} mag`;
+  if (!(true_ > 0)) return text;
+  const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+  const [ratio, percent] = [flux / true_, 100 * (flux / true_ - 1)];
+  const light = percent >= 1000 ? `${+ratio.toPrecision(3)} × the light` : `${signed(percent, 0)} % light`;
+  const off = +(-2.5 * Math.log10(ratio)).toFixed(2); // -0 is +0.00
+  return `${text}, Δmag\u00a0=\u00a0${signed(off, 2)} (${Math.abs(percent) < 2 ? "right within 2 %" : light})`;
+}
+
+// What runs in a worker of its own, so that no drag waits for a network: the pieces come once, then images.
+function answering(ort) {
+  const unpacked = (text) => {
+    const packed = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
+    return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  };
+  async function load({ wasm, model, shape }) {
+    Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: await unpacked(wasm) }); // more need a server's headers
+    const session = await ort.InferenceSession.create(new Uint8Array(await unpacked(model)));
+    return (image) => session.run({ blend: new ort.Tensor("float32", image, [1, ...shape, 1]) });
+  }
+  async function answer(image) {
+    const outputs = Object.entries(await (await run)(image));
+    return Object.fromEntries(outputs.map(([name, { data }]) => [name, data]));
+  }
+  let [run, turn] = [null, Promise.resolve()];
+  onmessage = ({ data }) => {
+    if (data.model) run = load(data);
+    else turn = turn.then(async () => postMessage(await answer(data.image).catch((error) => ({ error: String(error) }))));
+  };
+}
+
+// The network that the page holds, if any: one for all of its explorers, started when it is first asked.
+function network() {
+  const holder = document.querySelector("script.bk-network");
+  if (!holder || holder.network) return holder?.network;
+  const { name, shape, weights, runtime, script, wasm, model } = JSON.parse(holder.textContent);
+  const made = `${name} runs in this browser, by ${runtime}; the sha256 of its weights begins with ${weights}.`;
+  const waiting = [];
+  let worker = null;
+  function start() {
+    const code = new Blob([`${script}\n(${answering})(ort);`], { type: "text/javascript" });
+    worker = new Worker(URL.createObjectURL(code)); // no module: on disk Chromium makes none of blobs
+    worker.onmessage = ({ data }) => waiting.shift()(data);
+    worker.onerror = () => waiting.splice(0).forEach((told) => told({ error: "this browser cannot run it." }));
+    worker.postMessage({ wasm, model, shape });
+  }
+  async function ask(image) {
+    if (!worker) start();
+    worker.postMessage({ image });
+    return new Promise((told) => waiting.push(told));
+  }
+  return (holder.network = { name, made, shape, ask });
+}
+
+// Each pixel in the colours of those whose light it is, grey where it is the sky's.
+function paintShares(canvas, shape, grey, shares) {
+  const size = grey.length;
+  const colours = new Uint32Array(size);
+  const [one, other] = COLOURS.map((css) => {
+    const rgb = [5, 3, 1].map((at) => parseInt(css.slice(at, at + 2), 16));
+    return rgb.map((value) => value / Math.max(...rgb)); // as bright as grey
+  });
+  for (let i = 0; i < size; i++) {
+    const [a, b] = [shares[i], shares[size + i]];
+    const [blue, green, red] = one.map((value, k) => grey[i] * (a * value + b * other[k] + (1 - a - b)));
+    colours[i] = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0;
+  }
+  paint(canvas, shape, colours.map((_, i) => i), colours);
+}
+
+const NOTE = "This page works without Python: drag the companion, move the sliders, choose galaxies. ";
+const NO_NETWORK = "It has no SEP and no networks, and hides nothing to guess: for that, open the notebook.";
+const NETWORK = "A network answers; for SEP, open the notebook.";
+const WAIT = 20; // milliseconds without a move before the network is asked
+const HIDDEN =
+  "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down " +
+  "your guesses, then untick 'hide the truth'. A hint: both galaxies together have";
+const WHICH_FLUX =
+  "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The catalogue's " +
+  "magnitude counts all of its light. ";
+const FLAGS = ["was trained on stamps like this one.", "knows no stamps like this one: leave its numbers alone."];
+
+// The network's answers, beside the sliders and below the blend; `fluxes` gives those of the galaxies shown.
+function renderAnswers({ asked, model, zeropoint, fluxes, side, view }) {
+  const { name } = asked;
+  const captions = {
+    shares: `whose light is it, as ${name} sees it? ${OWNERS}`,
+    "found-central": `central as ${name} separates it`,
+    "found-companion": `companion as ${name} separates it`,
+  };
+  const pictures = Object.entries(captions).map(([kind, caption]) => figure(kind, caption));
+  view.querySelector("figure:last-child").before(...pictures.map(({ node }) => node));
+  const boxes = element("div");
+  function tick(text, checked) {
+    const box = element("input", { type: "checkbox", onchange: () => (tell(), ask()) });
+    box.checked = checked;
+    boxes.append(element("label", { class: "bk-box" }, box, text));
+    return box;
+  }
+  const hide = tick("hide the truth", false);
+  const ticked = tick(`ask ${name}`, true);
+  const shares = tick("show whose light it is", false);
+  const [verdict, table] = [element("div", { role: "status" }), element("table", { class: "bk-answers" })];
+  const which = element("div", { class: "bk-answers" }, WHICH_FLUX, asked.made);
+  side.append(boxes, verdict, table, which);
+  let last = null; // the newest answer, and what it answers
+  let [busy, changed] = [false, false];
+
+  function shown() {
+    const { settings, image } = view.firstChild.blendkit;
+    const [central, companion] = fluxes();
+    const truth = [central, companion * 10 ** (-0.4 * settings.dmag)];
+    return { at: [...model.get("pair"), ...Object.values(settings)], image, truth };
+  }
+
+  async function ask() {
+    changed = true;
+    if (busy) return; // of the questions that come meanwhile only the newest counts
+    busy = true;
+    while (changed) {
+      await new Promise((go) => setTimeout(go, WAIT));
+      changed = false;
+      const question = shown();
+      const asking = ticked.checked && !hide.checked && asked.ask(question.image).catch((error) => ({ error }));
+      if (asking) last = { ...question, ...(await asking) };
+      tell();
+    }
+    busy = false;
+  }
+
+  function tell() {
+    model.set("hide", hide.checked);
+    const { truth } = shown();
+    const answer = ticked.checked && !hide.checked && last && !last.error && last;
+    const cells = (kind, scope, texts) => texts.map((text) => element(kind, scope ? { scope } : {}, text));
+    const row = (head, texts) => element("tr", {}, ...cells("th", "row", [head]), ...cells("td", "", texts));
+    const rows = [element("tr", {}, ...cells("th", "col", ["", "central", "companion"]))];
+    rows.push(row("alone (true)", (answer || { truth }).truth.map((flux) => compared(flux, zeropoint))));
+    const measured = (flux, k) => compared(flux, zeropoint, answer.truth[k], answer.flux_err[k]);
+    const waiting = last?.error ? `does not answer: ${last.error}` : "loading the network, once…";
+    if (ticked.checked) rows.push(row(name, answer ? [...answer.flux].map(measured) : [waiting, ""]));
+    table.replaceChildren(...(hide.checked ? [] : rows));
+    which.style.display = hide.checked ? "none" : "";
+    verdict.replaceChildren();
+    if (hide.checked) verdict.append(`${HIDDEN} ${compared(truth[0] + truth[1], zeropoint)}.`);
+    if (answer) {
+      const odd = answer.out_of_domain[0];
+      const flag = element("b", { class: odd ? "bk-alarm" : "" }, `out_of_domain: ${odd ? "True" : "False"}.`);
+      verdict.append(flag, ` ${name} ${FLAGS[odd]}`);
+    }
+    model.set("found", answer ? { at: answer.at, masks: answer.masks, masks_of: name } : {});
+    view.firstChild.answer = answer; // read back by the tests
+    for (const { node } of pictures) node.style.display = answer && shares.checked ? "" : "none";
+    if (answer && shares.checked) draw(answer);
+  }
+
+  function draw({ image, images, shares }) {
+    const [shape, noise, white, stretch] = ["shape", "sigma", "white", "stretch"].map((one) => model.get(one));
+    const grey = (pixels) => levels(pixels, noise, white, stretch);
+    const size = image.length;
+    paintShares(pictures[0].canvas, shape, grey(image), shares);
+    [0, 1].forEach((k) => paint(pictures[k + 1].canvas, shape, grey(images.subarray(k * size, (k + 1) * size))));
+  }
+
+  for (const { canvas, node } of pictures) canvas.setAttribute("aria-label", node.lastChild.textContent);
+  for (const one of [...SETTINGS, "pair"]) model.on(`change:${one}`, ask);
+  model.on("change:stretch", tell);
+  queueMicrotask(tell);
+  ask();
+}
 
 export function standalone(el, page) {
   const { shape, galaxies, start } = page;
@@ -785,9 +956,15 @@ export function standalone(el, page) {
   const folded = element("details", {}, element("summary", {}, "more sliders"), more);
   const side = element("div", { class: "bk-side" }, controls, button("surprise me", surprise), button("reset", reset));
   side.append(folded, message);
-  box.append(element("div", { class: "bk-note" }, NOTE), ...strips, side);
+  const asked = network();
+  const fits = asked && String(asked.shape) === String(shape);
+  const note = element("div", { class: "bk-note" }, NOTE, fits ? NETWORK : NO_NETWORK);
+  box.append(note, ...strips, side);
   el.append(box);
-  renderBlend({ model, el: box.appendChild(element("div")) });
+  const view = box.appendChild(element("div"));
+  renderBlend({ model, el: view });
+  const fluxes = () => now.map((row) => galaxies[row].flux);
+  if (fits) renderAnswers({ asked, model, zeropoint: page.zeropoint, fluxes, side, view });
 }
 
 export default { render };

@@ -12,7 +12,7 @@ import ipywidgets as ipw
 import numpy as np
 from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 
-from ..blends.recipe import draw_blends, make_blends, sky_rows
+from ..blends.recipe import draw_blends, make_blends, sky_rows, true_fluxes
 from ..blends.rendering import render, render_parts
 from ..data.check import require
 from ..data.photometry import detect
@@ -64,10 +64,7 @@ class BlendExplorer(view.Board):
         Catalogue ids of the galaxies to start with; default two of about the median magnitude.
     """
 
-    note = (
-        "alone (true) is FLUX_AUTO: the light of the galaxy alone inside its Kron aperture, an ellipse. The "
-        "catalogue's magnitude counts all of its light."
-    )
+    note = "alone (true) is FLUX_AUTO, the light inside a Kron ellipse; the catalogue's magnitude counts all of it."
 
     def __init__(self, sample: Sample, methods=None, *, central: int | None = None, companion: int | None = None):
         require(len(sample) > 1, "the sample has a single galaxy, expected at least two: a blend needs a pair.")
@@ -248,8 +245,10 @@ class BlendExplorer(view.Board):
         some = self.sample[view.spread(self.sample, list(map(int, self.view.pair)), OFFERED)]
         whites, sliders = np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), []
         galaxies = [
-            {"id": str(g["id"]), "name": name, "white": white, "mag": float(g["mag"]), "r_eff": float(g["r_eff"])}
-            for g, white, (name, _) in zip(some.catalog, whites, view.named(some), strict=True)
+            {"id": str(i), "name": name, "white": white, "mag": float(mag), "r_eff": float(r_eff), "flux": flux}
+            for (i, mag, r_eff), (name, _), white, flux in zip(
+                some.catalog["id", "mag", "r_eff"], view.named(some), whites, true_fluxes(some).tolist(), strict=True
+            )
         ]
         for name, slider in self.sliders.items():
             texts = [text for text, _ in getattr(slider, "options", ())] or None
@@ -265,6 +264,7 @@ class BlendExplorer(view.Board):
         return {
             "galaxies": galaxies, "start": [ids.index(i) for i in self.view.pair], "sliders": sliders,
             "settings": {name: getattr(slider, "index", slider.value) for name, slider in self.sliders.items()},
+            "zeropoint": self.sample.zeropoint,
             **{name: base64.b64encode(sent).decode() for name, sent in data.items()},
             **{name: getattr(self.view, name) for name in ("shape", "sigma", "called", "limits", "turns")},
         }  # fmt: skip

@@ -3,13 +3,17 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
 
-from ..data.remote import drafted
+from ..data.check import require
+from ..data.remote import CHECKOUT, drafted
+from ..networks.weights import shipped
 from .explorer import MIME, BlendExplorer
 from .view import CAPTIONS, CSS, JS
 
@@ -19,6 +23,7 @@ _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; font-src data:; '
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
 )
+_LIVE_POLICY = _POLICY.replace("script-src", "worker-src blob:; script-src blob: 'wasm-unsafe-eval'")
 # nbconvert's own page loads require.js and MathJax from the network, whether needed or not
 _OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
     f"{{%- block html_head_js{part} -%}}{{%- endblock -%}}" for part in ("", "_mathjax", "_mermaidjs")
@@ -34,18 +39,33 @@ body {{ font: 15px/1.5 sans-serif; max-width: 1160px; margin: 0 auto; padding: 1
 <body><h1>Drag one galaxy over another</h1>"""
 
 
-def export_html(source: BlendExplorer | str | os.PathLike, path: str | os.PathLike) -> Path:
+def export_html(
+    source: BlendExplorer | str | os.PathLike, path: str | os.PathLike, *, network: str | os.PathLike | None = None
+) -> Path:
     """Write a page in which the explorer lives on, without a kernel and without a network, and give its path.
 
     `source` is an explorer, or the path of an executed notebook: every explorer in its outputs is live in the page, of
     other widgets it holds a picture. Formulas stay TeX: what draws them would have to be loaded. `path` is the page,
-    replaced once the new one is complete.
+    replaced once the new one is complete. Explorers of 128 x 128 pixels ask the `network`, "fractions" or the path of
+    one like it, in the browser: 10 MB, made by a checkout once in a minute after ``pip install -e '.[page]'``.
     """
-    path = Path(path)
+    path, pieces = Path(path), "" if network is None else _pieces(network)
     text = _PAGE + _fragment(source.page()) if isinstance(source, BlendExplorer) else _notebook_page(Path(source))
+    text = text.replace(_POLICY, _LIVE_POLICY, 1) + pieces if pieces else text
     with drafted(path.parent) as draft:
         (draft / path.name).write_text(text, encoding="utf-8")
     return path
+
+
+def _pieces(network):
+    """The network and what runs it; a process of its own makes them, whatever Keras runs on here."""
+    told = f"a page with the network {str(network)!r} cannot be made"
+    require((CHECKOUT / "tools").is_dir(), f"{told} by an installed blendkit: use a clone of its repository.")
+    known = network if network in shipped() else os.path.abspath(network)
+    command = [sys.executable, "-m", "tools.page_network", known]
+    made = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    require(made.returncode == 0, f"{told}: {made.stderr.strip().rpartition(chr(10))[2].partition(': ')[2]}")
+    return f'<script type="application/json" class="bk-network">{Path(made.stdout.strip()).read_text("utf-8")}</script>'
 
 
 def _fragment(page):

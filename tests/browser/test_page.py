@@ -5,6 +5,7 @@ import numpy as np
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import blendkit as bk
+from blendkit.widgets.answers import compared
 
 from .conftest import opened_page
 from .lab import centre
@@ -78,3 +79,35 @@ def test_on_a_phone_nothing_is_too_wide_and_the_blend_comes_before_its_sliders(e
     assert box["y"] + box["height"] <= min(800, sliders.bounding_box()["y"])  # all of it is on the first screen
     page.set_viewport_size({"width": 1280, "height": 800})
     assert abs(sliders.bounding_box()["y"] - blend.bounding_box()["y"]) < 20  # beside it
+
+
+def test_the_network_answers_as_in_python_and_hides_with_the_truth(chromium, networked, galaxies):
+    """Dragging works before it is loaded; then every answer is that of Keras, in numbers and in words."""
+    asked = bk.deblenders.Network("fractions")
+    changes = {"dx": -9, "dmag": 1.5}, {"dy": 25, "turn_companion": 5}, {"dx": 0, "dy": 1}, {"extra_noise": 5}
+    with opened_page(chromium, networked) as explorer:
+        page, (dx, dy) = explorer.page, explorer.shift
+        hide, said = page.get_by_text("hide the truth", exact=True), page.locator("[role=status]")
+        explorer.drag(3, 0)
+        assert explorer.shift == (dx + 3, dy)
+        explorer.settle()
+        for change in changes:
+            explorer.set(**change)
+            explorer.settle()
+            expected = asked(explorer.array("image", np.float32)[None])[0]
+            for name in ("flux", "flux_err", "out_of_domain"):
+                given = page.evaluate(f"Array.from(document.querySelector('.bk-blend').answer.{name})")
+                np.testing.assert_allclose(given, expected[name], rtol=1e-4, err_msg=f"{name} {change}")
+            true = eval(explorer.line(), {"bk": bk, "sample": galaxies})["flux"][0]
+            words = compared(expected["flux"], galaxies.zeropoint, true, expected["flux_err"])
+            assert page.locator(".bk-answers tr:last-child td").all_inner_texts() == words
+            assert f"out_of_domain: {expected['out_of_domain']}" in said.inner_text()
+        page.get_by_text("show whose light it is").click()
+        explorer.set(dx=14, dy=0, extra_noise=0, dmag=0)
+        explorer.settle()
+        red, _, blue = explorer.painted("shares")[3 * 64 + 1, [3 * 64 + 1, 3 * 78 + 1]].T.astype(int)
+        assert ((blue - red) * [1, -1] > 50).all()  # central, companion
+        hide.click()
+        assert "both galaxies together" in said.inner_text()
+        assert page.locator("td:visible, canvas[data-panel=shares]:visible").count() == 0
+        assert explorer.get("found") == [{}]

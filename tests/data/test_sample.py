@@ -2,6 +2,8 @@
 
 import os
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -61,16 +63,16 @@ class TestReading:
         assert_array_equal(few.sky, hst.sky, "the sky stays that of the whole sample")
         assert len(bk.load_sample(hst_folder, n=1000)) == 96
         for n in (0, -3, 2.5, "many"):
-            refused(lambda n=n: bk.load_sample(hst_folder, n=n), repr(n))
+            refused(partial(bk.load_sample, hst_folder, n=n), repr(n))
 
 
 class TestSaving:
     def test_round_trip_bit_for_bit(self, tmp_path, make_sample):
         words = {"field": ["G", "", "a b", "UDS", "x"], "note": ["", "odd, perhaps", '"so"', "", "x"], "none": [""] * 5}
         numbers = {"ra": [0.5] * 5, "dec": [-1e-9] * 5, "z": [0.1, np.nan, 0.3, 1 / 3, 5e-324], "count": np.arange(5)}
+        numbers |= {"mag": 20 + np.random.default_rng(1).random(5), "truth_flux": [np.nan, 1.5, 2, np.nan, 1e-9]}
         sample = replace(make_sample(5, (33, 40)), zeropoint=26.123456789012345, name='a "named" sample, ü')
-        mag = sample.catalog["mag"] + np.random.default_rng(1).normal(0, 1e-9, 5)
-        sample = changed(sample, **numbers, **words, mag=mag, truth_flux=[np.nan, 1.5, 2, np.nan, 1e-9])
+        sample = changed(sample, **numbers, **words)
         assert_same(bk.load_sample(sample.save(tmp_path / "new" / "folder")), sample)
 
     def test_layout_is_the_releases(self, tmp_path, hst, hst_folder):
@@ -84,25 +86,17 @@ class TestSaving:
         assert sorted(os.listdir(tmp_path)) == sorted([*CANDELS_FILES, SKY, META]), "nothing else is left"
         assert len(bk.load_sample(tmp_path)) == 9
 
-    def test_an_interruption_leaves_what_was_there(self, tmp_path, make_sample, monkeypatch):
-        before = bk.load_sample(make_sample(2).save(tmp_path))
-        monkeypatch.setattr(Table, "write", lambda *a, **k: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            make_sample(3, seed=5).save(tmp_path)
-        assert_same(bk.load_sample(tmp_path), before)
-
 
 class TestSelecting:
-    MASK = (True, False, True, False, False, True)
-    ROWS = ((list(MASK), [0, 2, 5]), (np.array(MASK), [0, 2, 5]), (slice(None, None, -2), [5, 3, 1]), ([5, -2], [5, 4]))
-
-    @pytest.mark.parametrize(("rows", "expected"), [*ROWS, (np.int64(-2), [4])])
-    def test_rows(self, make_sample, rows, expected):
-        sample, expected = make_sample(6), [10 + i for i in expected]
+    @pytest.mark.parametrize(("rows", "ids"), [
+        ([True, False, True, False, False, True], [10, 12, 15]), (np.arange(6) > 3, [14, 15]),
+        (slice(None, None, -2), [15, 13, 11]), ([5, -2], [15, 14]), (np.int64(-2), [14]),
+    ])  # fmt: skip
+    def test_rows(self, make_sample, rows, ids):
+        sample = make_sample(6)
         part = sample[rows]
-        assert list(part.catalog["id"]) == expected
-        assert_array_equal(part.images, sample.images[sample.index(expected)])
-        assert part.fingerprints == {i: sample.fingerprints[i] for i in expected}
+        assert part.fingerprints == {i: sample.fingerprints[i] for i in ids}
+        assert list(part.catalog["id"]) == ids
         assert part.sky is sample.sky, "the sky is the parent's"
 
     @pytest.mark.parametrize("rows", [[], slice(0, 0), np.zeros(6, bool), [1, 2, 1]])
@@ -113,7 +107,7 @@ class TestSelecting:
         sample = make_sample(6)[[3, 0, 5]]
         assert sample.index([10, 15, 13, 10]).tolist() == [1, 2, 0, 1]
         for unknown in (11, 9, 99, 10.5):
-            refused(lambda unknown=unknown: sample.index([10, unknown]), unknown)
+            refused(partial(sample.index, [10, unknown]), unknown)
         large = changed(sample, id=np.array([2**53 + i for i in range(3)], np.uint64))
         assert large.index([2**53 + 2, 2**53 + 1]).tolist() == [2, 1]
 
@@ -241,12 +235,7 @@ class TestSynthetic:
         assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
 
     def test_an_interruption_leaves_nothing(self, data, monkeypatch):
-        def interrupted(self, folder):
-            folder.mkdir()
-            (folder / IMAGES).write_bytes(b"half")
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(bk.Sample, "save", interrupted)
+        monkeypatch.setattr(Table, "write", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             bk.load_sample("synthetic", n=3, seed=4)
         assert os.listdir(data) == []

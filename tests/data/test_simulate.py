@@ -85,8 +85,7 @@ class TestGalaxies:
 
 class TestStamps:
     def test_form(self, sample):
-        assert sample.images.shape == sample.segmaps.shape == (N, 128, 128)
-        assert (sample.zeropoint, sample.pixel_scale) == (25.96, 0.06)
+        assert (sample.images.shape, sample.zeropoint, sample.pixel_scale) == ((N, 128, 128), 25.96, 0.06)
         assert (sample.segmaps[:, 64, 64] == sample.catalog["segval"]).all()
         assert len(set(sample.catalog["segval"])) > 1, "the central galaxy's label is not always 1"
         own = sample.own_masks()

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ import blendkit as bk
 from blendkit.deblenders import METHODS, SEP, Network, Sersic
 from blendkit.deblenders import sep as sep_room
 from blendkit.deblenders import sersic as sersic_room
-from blendkit.networks.weights import shipped
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,7 @@ class TestMeasure:
         assert "matching" not in tables["mine"].meta
 
     def test_all_methods_of_the_kit_are_there(self):
-        assert set(METHODS) == {"SEP", "sersic", *shipped()}
-        assert {"fractions", "blend2flux", "blend2mask2flux", "unet"} <= set(METHODS)
+        assert set(METHODS) == {"SEP", "sersic", "fractions", "blend2flux", "blend2mask2flux", "unet"}
 
     def test_truth_is_given_to_those_that_ask(self, scene):
         def oracle(images, truth):
@@ -51,12 +50,13 @@ class TestMeasure:
         assert (tables["preset"]["flux"] == 2 * tables["oracle"]["flux"]).all()
         refused(lambda: bk.measure(scene[1], asked), "truth=blends")
 
-    def test_what_was_given_stays_as_it_was(self, scene):
+    def test_what_was_given_stays_as_it_was_and_time_is_that_of_the_call(self, scene):
         """A method may spoil its pixels, and keep the table that it gives."""
         images, kept = scene[1].copy(), half_each(scene[1])
         kept.meta["matching"] = "none"
 
         def spoils(images):
+            time.sleep(0.1)
             images *= 0
             return kept
 
@@ -64,14 +64,7 @@ class TestMeasure:
         assert (images == scene[1]).all()
         assert (tables["half_each"]["flux"] == kept["flux"]).all()
         assert (kept.meta, tables["spoils"].meta["matching"]) == ({"matching": "none"}, "none")
-
-    def test_seconds_are_those_of_the_call(self, scene):
-        def slow(images):
-            time.sleep(0.1)
-            return half_each(images)
-
-        seconds = bk.measure(scene[1], [slow])["slow"].meta["seconds_per_blend"]
-        assert 0.02 <= seconds < 0.2
+        assert 0.02 <= tables["spoils"].meta["seconds_per_blend"] < 0.2
 
 
 @pytest.mark.parametrize(("method", "room"), [(SEP, sep_room), (Sersic, sersic_room)])
@@ -97,7 +90,7 @@ class TestClassicalMethods:
         parallel, alone = (method(n_jobs=n)(scene[1][rows]) for n in (2, 1))
         for name in alone.colnames:
             np.testing.assert_array_equal(parallel[name], alone[name])
-            np.testing.assert_array_equal(alone[name][rows == 0], alone[name][rows == 0][[0] * (rows == 0).sum()])
+            assert len(np.unique(alone[name][rows == 0], axis=0)) == 1
 
     def test_no_blends(self, scene, method, room):
         for truth in (None, scene[0][:0]):
@@ -159,12 +152,8 @@ class TestWrongAnswers:
     @pytest.mark.parametrize(("own", "seen"), [(KeyError, RuntimeError), (KeyboardInterrupt, KeyboardInterrupt)])
     def test_its_own_errors(self, scene, own, seen):
         """Told with the method's name; a user may stop it all the same."""
-
-        def broken(images):
-            raise own("weights")
-
         with pytest.raises(seen, match=r"weights|'broken' failed with KeyError"):
-            bk.measure(scene[1], [broken])
+            bk.measure(scene[1], {"broken": Mock(side_effect=own("weights"))})
 
 
 CLOSE = {"sep": "SEP", "Sersik": "sersic", "fraction": "fractions", "blend2flx": "blend2flux", "qqqq": "SEP"}
@@ -174,8 +163,7 @@ class TestWrongQuestions:
     @pytest.mark.parametrize(("asked", "meant"), CLOSE.items())
     def test_the_closest_name_is_told_before_anything_runs(self, scene, asked, meant):
         ran = []
-        with pytest.raises(ValueError, match=rf"no method '{asked}', expected .*{meant}"):
-            bk.measure(scene[1], {"slow": lambda images: ran.append(1), "x": asked})
+        refused(lambda: bk.measure(scene[1], {"slow": lambda images: ran.append(1), "x": asked}), asked, meant)
         assert not ran
 
     @pytest.mark.parametrize("methods", [[], {}, [SEP], {"a": SEP}, {1: half_each}, {"x": 3}])

@@ -50,9 +50,8 @@ class TestTable:
 
     def test_values_are_the_networks(self, network, images, measured):
         given = {key: keras.ops.convert_to_numpy(value) for key, value in network(images[:, :, :, None]).items()}
-        np.testing.assert_allclose(measured["flux"], given["fluxes"], rtol=1e-5)
-        np.testing.assert_allclose(measured["flux_err"], given["errors"], rtol=1e-5)
-        np.testing.assert_allclose(measured["images"], given["images"], rtol=1e-4, atol=1e-5)
+        for ours, theirs in (("flux", "fluxes"), ("flux_err", "errors"), ("images", "images")):
+            np.testing.assert_allclose(measured[ours], given[theirs], rtol=1e-4, atol=1e-5)
         assert np.mean(measured["masks"] == (given["masks"] > 0.5)) > 0.9999
 
     def test_a_network_of_masks(self, images):
@@ -86,9 +85,8 @@ class TestBatches:
         deblender(stack[:300])
         tracemalloc.start()
         table = deblender(stack)
-        peak = tracemalloc.get_traced_memory()[1]
+        assert tracemalloc.get_traced_memory()[1] < 10e6, "the stack has 41 MB"
         tracemalloc.stop()
-        assert peak < 10e6, "the stack has 41 MB"
         np.testing.assert_allclose(table["flux"][:150], measured["flux"], rtol=1e-5)
 
     def test_threads(self, network, images, measured):
@@ -106,12 +104,10 @@ class TestBadStamps:
         stack[[3, 39], 5, 5] = value
         table = Network(network, batch=16, masks=True, images=True)(stack)
         good = ~np.isin(np.arange(40), [3, 39])
-        for name in ("flux", "flux_err"):
+        for name in ("flux", "flux_err", "images"):
             assert np.isnan(table[name][~good]).all()
-            np.testing.assert_allclose(table[name][good], measured[name][:40][good], rtol=1e-5)
+            np.testing.assert_allclose(table[name][good], measured[name][:40][good], rtol=1e-4, atol=1e-5)
         assert not table["masks"][~good].any()
-        assert np.isnan(table["images"][~good]).all()
-        assert np.isfinite(table["images"][good]).all()
         assert table.meta["failed"] == 2
 
     def test_a_network_that_gives_no_number(self):
@@ -124,18 +120,15 @@ class TestBadStamps:
 
 
 class TestSources:
-    def test_name_path_folder_and_memory(self, images, tmp_path, monkeypatch):
+    def test_from_disk_and_from_memory(self, images, tmp_path):
         arguments = {"filters": 2, "dense": 4, "shape": SHAPE}
         card = {"architecture": "blend2flux", "arguments": arguments, "seeds": [1001], "galaxies": ["abc"]}
         network = models.blend2flux(**arguments)
         path = weights.save(network, tmp_path, "small", card)
-        monkeypatch.setattr(weights, "FOLDER", tmp_path)
-        expected = Network(network)(images[:4])
-        for source in ("small", str(path), tmp_path, weights.load(path)[0]):
+        for source in (path, weights.load(path)[0]):
             table = Network(source)(images[:4])
-            assert table.meta["method"] == "small"
-            assert table.meta["trained_on"] == {"seeds": "1001", "galaxies": "abc"}
-            np.testing.assert_allclose(table["flux"], expected["flux"], rtol=1e-6)
+            assert (table.meta["method"], table.meta["trained_on"]) == ("small", {"seeds": "1001", "galaxies": "abc"})
+            np.testing.assert_allclose(table["flux"], Network(network)(images[:4])["flux"], rtol=1e-6)
 
     def test_a_keras_file_of_a_list_of_outputs(self, images, tmp_path):
         blend = keras.Input((*SHAPE, 1))

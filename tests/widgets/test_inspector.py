@@ -79,8 +79,7 @@ def test_driving_decides_nothing(stamps, path, tmp_path, drive):
 
 def test_a_disk_that_is_full_is_a_sentence(stamps, path, errors, monkeypatch):
     inspector = bk.StampInspector(stamps, path)
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", lambda *_: 1 / 0)
-        inspector.buttons["accept"].click()
+    monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
+    inspector.buttons["accept"].click()
     assert "Something went wrong" in inspector.message.value
     assert errors.pop()["type"] == "ZeroDivisionError"
