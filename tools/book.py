@@ -111,7 +111,7 @@ def front_explorer(sample: bk.Sample, path: Path) -> None:
     explorer = bk.BlendExplorer(sample)
     try:
         bk.export_html(explorer, path, network="fractions")
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         print(f"The explorer of the front page goes without a network: {error}", file=sys.stderr)
         bk.export_html(explorer, path)
     framed(path)
