@@ -73,6 +73,9 @@ def build(results: Path, out: Path) -> None:
         shutil.copytree(ROOT / "docs", source / "docs")
         for name in ("conf.py", "index.md", "book"):
             os.replace(source / "docs" / name, source / name)
+        for page in (source / "docs").glob("*.md"):  # files of the repository that the book has not are no links in it
+            text = page.read_text(encoding="utf-8")
+            page.write_text(re.sub(r"\[([^]]+)\]\(\.\./(?!notebooks/)[^)]*\)", r"\1", text), encoding="utf-8")
         (extra := source / "extra").mkdir()
         sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
         glossary.draw(source / "docs" / "glossary", sample)
