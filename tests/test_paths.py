@@ -31,12 +31,9 @@ def test_must_parts_run_without_the_optional_ones(path):
     for must, _, source in parts(path):
         names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
         made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        if must:
-            lacking = {node.id for node in names if isinstance(node.ctx, ast.Load)} & optional - made - known
-            assert not lacking, f"made in an optional part: {lacking}"
-            known |= made
-        else:
-            optional |= made
+        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+        assert not must or not read & optional - made - known, "made in an optional part"
+        (known if must else optional).update(made)
 
 
 def test_timetables_add_up():
@@ -44,9 +41,8 @@ def test_timetables_add_up():
     everything = {name: sum(n for _, n, _ in parts(path)) for name, path in NOTEBOOKS.items()}
     guide = (ROOT / "docs" / "tutor.md").read_text()
     for title, total in (("90 minutes", 90), ("Half a day", 240)):
-        rows = re.findall(
-            r"^\| (\d+) \| (.*?) \|", guide.partition(f"### {title}")[2].partition("###")[0], re.MULTILINE
-        )
+        timetable = guide.partition(f"### {title}")[2].partition("###")[0]
+        rows = re.findall(r"^\| (\d+) \| (.*?) \|", timetable, re.MULTILINE)
         assert sum(int(minutes) for minutes, _ in rows) == total
         for minutes, what in rows:
             for name, much in re.findall(r"notebook (\w+), (must|all)", what):

@@ -48,36 +48,27 @@ def make_tables(n=5000, n_galaxies=1050):
     return blends, predictions
 
 
-def timed(blends, predictions, n_bootstrap):
-    """The seconds that each table of the comparison takes."""
-    asked = {"scores": metrics.scores, "figure_5": metrics.figure_5, "calibration": metrics.calibration}
-    for by in ("delta_mag", "distance", "morphology"):
-        asked[f"binned_scores by {by}"] = partial(metrics.binned_scores, by=by)
-    seconds = {}
-    for name, score in asked.items():
-        began = time.process_time()
-        score(blends, predictions, n_bootstrap=n_bootstrap)
-        seconds[name] = time.process_time() - began
-    return seconds
+def timed(what, call, most):
+    """Say how many seconds a call takes, and note whether they are too many."""
+    began = time.process_time()
+    call()
+    seconds[what] = time.process_time() - began
+    print(f"{what:30s} {seconds[what]:8.2f} s", flush=True)
+    slow[f"{what} in {seconds[what]:.1f} s, expected less than {most:g} s"] = seconds[what] >= most
 
 
-def main():
-    blends, predictions = make_tables()
-    timed(blends[:50], {name: pred[:50] for name, pred in predictions.items()}, 2)  # imports
-    seconds = timed(blends, predictions, 1000)
-    print("5,000 blends of 1,050 galaxies, 4 methods, 1,000 resamples, one core")
-    for name, took in (*seconds.items(), ("all", sum(seconds.values()))):
-        print(f"{name:30s} {took:8.2f} s")
-    slow = [f"all in {took:.1f} s, expected less than {NEEDED:g} s"] * (took >= NEEDED)
-    ious = {name: np.random.default_rng(0).uniform(0.2, 1, (len(blends), 2)) for name in predictions}
-    for name in DRAWN:
-        draw, began = getattr(figures, name), time.process_time()
-        draw(blends, ious if name == "iou_by_type" else predictions).savefig(io.BytesIO(), dpi=100)
-        took = time.process_time() - began
-        print(f"{name:30s} {took:8.2f} s", flush=True)
-        slow += [f"{name} in {took:.1f} s, expected less than {EACH:g} s"] * (took >= EACH)
-    verdict(slow)
-
-
-if __name__ == "__main__":
-    main()
+seconds, slow = {}, {}
+blends, predictions = make_tables()
+metrics.scores(blends[:50], {name: pred[:50] for name, pred in predictions.items()}, n_bootstrap=2)  # imports
+print("5,000 blends of 1,050 galaxies, 4 methods, 1,000 resamples, one core")
+asked = {name: getattr(metrics, name) for name in ("scores", "figure_5", "calibration")}
+for by in ("delta_mag", "distance", "morphology"):
+    asked[f"binned_scores by {by}"] = partial(metrics.binned_scores, by=by)
+for name, score in asked.items():
+    timed(name, partial(score, blends, predictions, n_bootstrap=1000), NEEDED)
+slow[f"all scores in {sum(seconds.values()):.1f} s, expected less than {NEEDED:g} s"] = sum(seconds.values()) >= NEEDED
+ious = {name: np.random.default_rng(0).uniform(0.2, 1, (len(blends), 2)) for name in predictions}
+for name in DRAWN:
+    draw = partial(getattr(figures, name), blends, ious if name == "iou_by_type" else predictions)
+    timed(name, lambda draw=draw: draw().savefig(io.BytesIO(), dpi=100), EACH)
+verdict(slow)

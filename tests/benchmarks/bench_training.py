@@ -34,20 +34,15 @@ def steps(name, sample, batch):
     return network, {"whole": lambda: whole.train_on_batch(recipe), "alone": lambda: alone.test_on_batch(recipe)}
 
 
-def main():
-    sample, backend, slow = gaussians(), keras.backend.backend(), []
-    print(f"rendering in a training step, {BATCH} blends, median of {ROUNDS} rounds, Keras on {backend}")
-    print(f"{'':16s} {'parameters':>11s} {'step':>10s} {'rendering':>10s} {'share':>6s}")
-    for name in bk.models.BUILDERS:
-        network, step = steps(name, sample, BATCH)
-        whole, alone = in_turn(step, ROUNDS)
-        share = np.median(alone / whole)
-        times = f"{1e3 * np.median(whole):7,.0f} ms {1e3 * np.median(alone):7.1f} ms"
-        print(f"{name:16s} {network.count_params():11,d} {times} {share:6.2%}", flush=True)
-        slow += [f"{name} renders for more than {NEEDED:.0%} of a step"] * bool(share > NEEDED)
-        keras.backend.clear_session()
-    verdict(slow)
-
-
-if __name__ == "__main__":
-    main()
+sample, backend, slow = gaussians(), keras.backend.backend(), {}
+print(f"rendering in a training step, {BATCH} blends, median of {ROUNDS} rounds, Keras on {backend}")
+print(f"{'':16s} {'parameters':>11s} {'step':>10s} {'rendering':>10s} {'share':>6s}")
+for name in bk.models.BUILDERS:
+    network, step = steps(name, sample, BATCH)
+    whole, alone = in_turn(step, ROUNDS)
+    share = np.median(alone / whole)
+    times = f"{1e3 * np.median(whole):7,.0f} ms {1e3 * np.median(alone):7.1f} ms"
+    print(f"{name:16s} {network.count_params():11,d} {times} {share:6.2%}", flush=True)
+    slow[f"{name} renders for more than {NEEDED:.0%} of a step"] = share > NEEDED
+    keras.backend.clear_session()
+verdict(slow)

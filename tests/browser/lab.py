@@ -30,11 +30,9 @@ def chromium() -> Iterator:
     """A headless browser."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    arguments = ["--no-sandbox", "--disable-background-networking"]
+    with sync_playwright() as p, p.chromium.launch(executable_path=CHROMIUM, args=arguments) as browser:
         yield browser
-        browser.close()
 
 
 @contextlib.contextmanager
@@ -102,13 +100,8 @@ class Explorer:
     def __init__(self, page):
         self.page, self.canvas = page, page.locator(".bk-blend canvas[data-panel=blend]").first
 
-    @property
-    def settings(self):
-        return self.page.evaluate(f"{VIEW}.settings")
-
-    @property
-    def shift(self):
-        return self.settings["dx"], self.settings["dy"]
+    settings = property(lambda self: self.page.evaluate(f"{VIEW}.settings"))
+    shift = property(lambda self: (self.settings["dx"], self.settings["dy"]))
 
     def get(self, *names):
         """Values of the view's model."""

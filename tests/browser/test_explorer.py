@@ -91,33 +91,27 @@ def test_every_slider_moves_what_it_says(explorer):
     explorer.page.get_by_text("more sliders", exact=True).click()
 
 
-def test_dragging_moves_by_pixels_and_stays_on_the_stamp(explorer):
-    dx, dy = explorer.shift
-    explorer.drag(10, -7)
-    explorer.drag(20, 0, button="right")
-    explorer.page.keyboard.press("Escape")  # the menu, which may lie over the picture
-    assert explorer.shift == (dx + 10, dy - 7)
-    explorer.drag(1000, 0)
-    explorer.canvas.focus()
-    for _ in range(14):
-        explorer.page.keyboard.press("Shift+ArrowDown")
-    assert explorer.shift == (63, -63)
-
-
-def test_keys_move_the_companion_and_the_line_can_be_copied(explorer):
+def test_hand_and_keys_move_the_companion_on_the_stamp_and_the_line_can_be_copied(explorer):
     page, (dx, dy) = explorer.page, explorer.shift
     cells = page.locator(".jp-Cell").count()
+    explorer.drag(10, -7)
+    explorer.drag(20, 0, button="right")
+    page.keyboard.press("Escape")  # the menu, which may lie over the picture
     explorer.canvas.focus()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Shift+ArrowRight", "a"):
         page.keyboard.press(key)
-    assert explorer.shift == (dx + 9, dy + 2)
+    assert explorer.shift == (dx + 19, dy - 5)
     assert page.locator(".jp-Cell").count() == cells
-    assert f"{dx + 9} pixels right and {dy + 2} up" in explorer.canvas.get_attribute("aria-label")
+    assert f"{dx + 19} pixels right and {-dy + 5} down" in explorer.canvas.get_attribute("aria-label")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_text("copy the line").click()
     page.wait_for_selector("text=copied")
     assert page.evaluate("navigator.clipboard.readText()") == explorer.line()
-    assert explorer.line().endswith(f"], {dx + 9}, {dy + 2})")
+    assert explorer.line().endswith(f"], {dx + 19}, {dy - 5})")
+    explorer.drag(1000, 0)
+    for _ in range(14):
+        page.keyboard.press("Shift+ArrowDown")
+    assert explorer.shift == (63, -63)
 
 
 def test_slider_and_picture_move_each_other_and_python_answers(live):

@@ -87,17 +87,21 @@ class HalfEach:
         return table
 
 
-def oracle(sample, factor=1.0, err=None, name="oracle", **meta):
-    """A method that knows the fluxes and masks, and measures `factor` times the flux."""
+def knows(factor=1.0, err=0.1, name="", sample=None, *, architecture="", **meta):
+    """A method that knows whose each share of the light is (of a sample all) and measures `factor` times that."""
 
     def measure(images, blends):
-        _, masks, fluxes = bk.render(sample, blends)
-        table = Table({"flux": factor * fluxes, "masks": masks}, meta=meta)
-        if err is not None:
-            table["flux_err"] = err * fluxes
-        return table[: len(images)]
+        flux = np.asarray(blends["flux"], float)
+        light = flux.sum(axis=1) if sample else images.sum(axis=(1, 2))
+        flux = factor * flux * (light / np.nansum(flux, axis=1))[:, None]
+        table = Table({"flux": flux, "out_of_domain": images.max(axis=(1, 2)) > 29}, meta=meta)
+        if err:
+            table["flux_err"] = err / factor * flux
+        if sample:
+            table["masks"] = bk.render(sample, blends)[1]
+        return table
 
-    return Method(name, name, measure, {})
+    return Method(name, name, measure, {"architecture": architecture})
 
 
 def test_who_sees_what(small, monkeypatch):
@@ -126,13 +130,13 @@ def test_who_sees_what(small, monkeypatch):
 
 
 def test_an_oracle_is_measured(small, sky, blends):
-    found = scoring.measure(oracle(sky, 1.1, 0.2), sky, blends, turned=13, batch=7)
+    found = scoring.measure(knows(1.1, 0.2, sample=sky), sky, blends, turned=13, batch=7)
     np.testing.assert_allclose(found["flux"], 1.1 * blends["flux"], rtol=1e-6)
     assert (found["iou"] == 1).all()
     assert np.allclose(found["spread"][:13], 0)
     assert np.isnan(found["spread"][13:]).all()
-    refused(lambda: scoring.measure(oracle(sky, trained_on=weights.seen([sky[:5]])), sky, blends), "trained on")
-    methods = oracle(sky), oracle(sky, 2), oracle(sky, 2, name="other")
+    refused(lambda: scoring.measure(knows(sample=sky, trained_on=weights.seen([sky[:5]])), sky, blends), "trained on")
+    methods = (knows(factor, 0.1, name, sky) for factor, name in ((1, ""), (2, ""), (2, "other")))
     first, again, other = (scoring.answers(small, method, sky, blends[:4])["flux"] for method in methods)
     assert ((first == again) & (other == 2 * first)).all(), "answers are kept"
 
@@ -140,9 +144,8 @@ def test_an_oracle_is_measured(small, sky, blends):
 @pytest.fixture(scope="module")
 def board(sky, blends):
     """Scores of methods whose errors are known."""
-    names = (SEP_LABEL, "blend2flux", TUTORIAL, SHIPPED, "too faint")
-    given = ((1.4, None), (1.2, None), (1.05, 0.06), (1.08, 0.05), (0.45, 0.05))
-    methods = [oracle(sky, *errors, name=name) for name, errors in zip(names, given, strict=True)]
+    given = {SEP_LABEL: (1.4, None), "blend2flux": (1.2, None), TUTORIAL: (1.05, 0.06), SHIPPED: (1.08, 0.05)}
+    methods = [knows(*errors, name, sky) for name, errors in (given | {"too faint": (0.45, 0.05)}).items()]
     found = {method: scoring.measure(method, sky, blends, turned=20) for method in methods}
     found[methods[0]]["flux"][::3, 1] = np.nan
     table = vstack([scoring.score_rows(name, blends, found) for name in SAMPLES])
@@ -161,24 +164,15 @@ def test_scores_of_known_errors(board):
     assert (sep["n"], sep["failed"], np.isnan(sep["within1"]), sep["to_sep"]) == (40, 20, True, 1)
 
 
-def shares(factor, name, architecture=""):
-    """A method that knows whose each share of all light is, and measures `factor` times that."""
-
-    def measure(images, truth):
-        true = np.asarray(truth["flux"], float)
-        flux = factor * true * (images.sum(axis=(1, 2)) / np.nansum(true, axis=1))[:, None]
-        odd = images.max(axis=(1, 2)) > 29
-        return Table({"flux": flux, "flux_err": 0.1 * flux, "out_of_domain": odd})
-
-    return Method(name, name, measure, {"architecture": architecture})
-
-
 @pytest.fixture
 def elsewhere(small, monkeypatch):
     """The table of conditions, of methods whose errors are known."""
-    monkeypatch.setattr(outside, "sep_method", lambda: shares(1.4, SEP_LABEL))
-    monkeypatch.setattr(outside, "Sersic", lambda truth: lambda images: shares(1.2, "").measure(images, truth))
-    networks = {"fractions-shipped": shares(1.05, SHIPPED, "fractions"), "blend2flux": shares(1.05, "blend2flux")}
+    monkeypatch.setattr(outside, "sep_method", lambda: knows(1.4, name=SEP_LABEL))
+    monkeypatch.setattr(outside, "Sersic", lambda truth: lambda images: knows(1.2).measure(images, truth))
+    networks = {
+        "fractions-shipped": knows(1.05, name=SHIPPED, architecture="fractions"),
+        "blend2flux": knows(1.05, name="blend2flux"),
+    }
     monkeypatch.setattr(outside, "network_method", lambda exam, run: networks.get(run))
     return outside.outside_table(small)
 
@@ -241,7 +235,7 @@ def test_from_training_to_the_page(small, monkeypatch):
     """Every step but the training itself; again, nothing is measured anew."""
     monkeypatch.setattr(training, "train", no_training)
     monkeypatch.setattr(scoring, "Network", HalfEach)
-    monkeypatch.setattr(outside, "Sersic", lambda truth: lambda images: shares(1.2, "").measure(images, truth))
+    monkeypatch.setattr(outside, "Sersic", lambda truth: lambda images: knows(1.2).measure(images, truth))
     monkeypatch.setattr(outside, "CONDITIONS", outside.CONDITIONS[:4])
     for step in command.STEPS.values():
         step(small)
