@@ -102,20 +102,12 @@ async def drive(timeout: float = 60) -> None:
     restore = [undo for w in widgets if (undo := _undo(w))]
     enabled = [w for w in widgets if not getattr(w, "disabled", False)]
     controls = [(w, *moves, getattr(w, moves[0])) for w in enabled if (moves := _moves(w))]
-
-    async def step(control, what, act, *args):
-        named = f"{type(control).__name__} {control.description!r} {what}"
-        await _step(named, functools.partial(act, *args), timeout)
-
+    acts = [(w, f"set to {v}", setattr, w, name, v) for w, name, values, start in controls for v in (*values, start)]
+    acts += [(button, "clicked", button.click) for button in enabled if isinstance(button, Button)]
+    acts += [(w, f"set back to {start}", setattr, w, name, start) for w, name, _, start in controls]
     await _step("at the start", lambda: None, timeout)
-    for control, name, values, start in controls:
-        for value in (*values, start):
-            await step(control, f"set to {value}", setattr, control, name, value)
-    for button in enabled:
-        if isinstance(button, Button):
-            await step(button, "clicked", button.click)
-    for control, name, _, start in controls:
-        await step(control, f"set back to {start}", setattr, control, name, start)
+    for w, what, act, *args in acts:
+        await _step(f"{type(w).__name__} {w.description!r} {what}", functools.partial(act, *args), timeout)
     for undo in restore:
         await _step("putting widgets back", undo, timeout)
     for task in [o for o in gc.get_objects() if isinstance(o, asyncio.Task)]:
@@ -132,10 +124,10 @@ def _undo(widget):
     if type(widget).__name__ != "StampInspector":
         return None
     content = widget.path.read_bytes() if widget.path.exists() else None
-    before = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
+    kept = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
 
     def restore():
-        vars(widget).update(before)
+        vars(widget).update(kept)
         widget.path.unlink(missing_ok=True) if content is None else widget.path.write_bytes(content)
         widget._show()
 

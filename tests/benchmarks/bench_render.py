@@ -1,19 +1,24 @@
-"""How fast `render` is, beside a plain NumPy loop over pairs that does the same work, no turns: `make bench`.
+"""How fast `render` is, and how much of a training step goes into rendering its blends and their skies: `make bench`.
 
-One core, fresh output arrays on both sides; the loop makes images only: with masks, render has to reach half its rate.
+Beside `render` stands a plain NumPy loop over pairs that does the same work, no turns, on one core, fresh output arrays
+on both sides; the loop makes images only: with masks, render has to reach half its rate. A step is that of a network at
+full size, compiled as training compiles it, beside the rendering alone; the share is the median of the rounds' ratios.
 """
 
 from functools import partial
 from itertools import product
 
+import keras
 import numpy as np
+from keras import ops
 from shared import SIZE, gaussians, in_turn, verdict
 
 import blendkit as bk
 from blendkit.blends.geometry import DEEP, FADE
 from blendkit.blends.recipe import sky_rows
+from blendkit.networks import training
 
-ROUNDS = 15
+ROUNDS, STEPS, BATCH, SHARE = 15, 5, 16, 0.10
 NEEDED = {"images": 1.2, "images, masks, fluxes": 0.5}  # times as fast as the loop
 
 
@@ -41,6 +46,25 @@ def plain_images(sample, blends, fill):
     return out
 
 
+def only_pixels(network, blend, training):
+    """A loss that needs all that is rendered, and no network."""
+    pixels = ops.sum(blend["image"] + ops.sum(blend["masks"], axis=-1), axis=(1, 2))
+    return {"loss": pixels + ops.sum(blend["fluxes"], axis=-1)}
+
+
+def steps(name, sample, batch):
+    """The network, and functions that make one step, and render one batch."""
+    plan, layer = training.PLANS["paper"][name], training.BlendLayer(sample)
+    jit = plan.xla if keras.backend.backend() == "tensorflow" else "auto"
+    recipe = training._recipe(layer, batch, seed=1, epoch=1, pairs=name != "fractions")
+    network, loss = bk.models.BUILDERS[name](**plan.arguments), training.LOSSES[name]
+    whole, alone = (training.Blender(network, layer, what, recipe) for what in (loss, only_pixels))
+    recipe = {key: ops.convert_to_tensor(value) for key, value in recipe.items()}
+    whole.compile(keras.optimizers.Adam(1e-6), jit_compile=jit)
+    alone.compile(jit_compile=jit)
+    return network, {"whole": lambda: whole.train_on_batch(recipe), "alone": lambda: alone.test_on_batch(recipe)}
+
+
 sample, slow = gaussians(), {}
 blends = bk.draw_blends(sample, 2000, seed=1, turns=False)
 print(f"render, {len(blends)} blends of {SIZE} x {SIZE} pixels, median of {ROUNDS} rounds, one core")
@@ -54,4 +78,16 @@ for (what, needed), fill in product(NEEDED.items(), ("zero", "sky")):
     rates = "{:9,.0f} {:11,.0f}".format(*(len(blends) / np.median(times) for times in (ours, plain)))
     print(f"{what + ', fill ' + fill:34s} {rates} {ratio:6.2f} {low:5.2f} -{high:5.2f} {needed:7.1f}")
     slow[f"{what}, fill {fill}: slower than needed"] = ratio < needed
+
+backend = keras.backend.backend()
+print(f"rendering in a training step, {BATCH} blends, median of {STEPS} rounds, Keras on {backend}")
+print(f"{'':16s} {'parameters':>11s} {'step':>10s} {'rendering':>10s} {'share':>6s}")
+for name in bk.models.BUILDERS:
+    network, step = steps(name, sample, BATCH)
+    whole, alone = in_turn(step, STEPS)
+    share = np.median(alone / whole)
+    times = f"{1e3 * np.median(whole):7,.0f} ms {1e3 * np.median(alone):7.1f} ms"
+    print(f"{name:16s} {network.count_params():11,d} {times} {share:6.2%}", flush=True)
+    slow[f"{name} renders for more than {SHARE:.0%} of a step"] = share > SHARE
+    keras.backend.clear_session()
 verdict(slow)

@@ -26,12 +26,10 @@ def book(tmp_path_factory, galaxies):
     from tools.book import ROOT, build
 
     home = shutil.copytree(ROOT / "notebooks", tmp_path_factory.mktemp("book") / "results")
-    path = min(home.glob("02_*.ipynb"))
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path := min(home.glob("02_*.ipynb")), as_version=4)
     figure = bk.figures.blend_parts(galaxies, bk.draw_blends(galaxies, 2, seed=1))
-    outputs = {"bk.figures.": {"image/png": print_figure(figure, "png", base64=True)}}
-    outputs |= {"bk.BlendExplorer(": bk.BlendExplorer(galaxies)._repr_mimebundle_()}
-    for word, output in outputs.items():
+    shown = {"image/png": print_figure(figure, "png", base64=True)}, bk.BlendExplorer(galaxies)._repr_mimebundle_()
+    for word, output in zip(("bk.figures.", "bk.BlendExplorer("), shown, strict=True):
         cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and word in cell.source)
         cell.outputs = [new_output("display_data", output)]
     nbformat.write(notebook, path)

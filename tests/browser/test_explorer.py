@@ -102,7 +102,7 @@ def test_hand_and_keys_move_the_companion_on_the_stamp_and_the_line_can_be_copie
         page.keyboard.press(key)
     assert explorer.shift == (dx + 19, dy - 5)
     assert page.locator(".jp-Cell").count() == cells
-    assert f"{dx + 19} pixels right and {-dy + 5} down" in explorer.canvas.get_attribute("aria-label")
+    assert f"{dx + 19} pixels right and {dy - 5} up" in explorer.canvas.get_attribute("aria-label")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_text("copy the line").click()
     page.wait_for_selector("text=copied")
@@ -110,7 +110,7 @@ def test_hand_and_keys_move_the_companion_on_the_stamp_and_the_line_can_be_copie
     assert explorer.line().endswith(f"], {dx + 19}, {dy - 5})")
     explorer.drag(1000, 0)
     for _ in range(14):
-        page.keyboard.press("Shift+ArrowDown")
+        explorer.canvas.press("Shift+ArrowDown")
     assert explorer.shift == (63, -63)
 
 

@@ -28,8 +28,7 @@ g2_flux_b2f,g1_flux_sex,g2_flux_sex,g1_flux_b2m2f,g2_flux_b2m2f,detection,g1_sex
 
 @pytest.fixture
 def own_file(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text(TWO_BLENDS)
+    (path := tmp_path / "mine.csv").write_text(TWO_BLENDS)
     return path
 
 
@@ -77,12 +76,11 @@ class TestPublishedNumbers:
         assert (got["n"], got["failed"]) == (n_all, 4776 - n_all)
         assert mape_flux is None or f"{got['mape_flux']:.2f}" == mape_flux
 
-    def test_detection_split_is_reproduced(self, published):
-        table = case_shares(published[0], published[1]["SExtractor"])
-        assert [f"{100 * share:.1f}" for share in table["share"]] == ["74.3", "6.2", "16.6", "2.9", "0.0"]
-
-    def test_resampling_galaxies_doubles_the_error_of_the_published_mape(self, published):
+    def test_detections_and_the_error_of_the_published_mape(self, published):
+        """Resampling galaxies doubles it."""
         blends, pred = published[0], published[1]["blend2flux"]
+        shares = case_shares(blends, published[1]["SExtractor"])["share"]
+        assert [f"{100 * share:.1f}" for share in shares] == ["74.3", "6.2", "16.6", "2.9", "0.0"]
         got = only_row(scores(blends, {"b2f": pred}, n_bootstrap=500), member="central", case="all")
         by_row = 100 * np.abs(pred["flux"][:, 0] / blends["flux"][:, 0] - 1).std() / np.sqrt(len(blends))
         assert (got["mape_flux_err"], by_row) == (pytest.approx(0.26, abs=0.02), pytest.approx(0.14, abs=0.01))

@@ -56,44 +56,41 @@ class Handler(BaseHTTPRequestHandler):
         entry = {"key": CANDELS_ARCHIVE, "size": len(server.archive), "checksum": checksum}
         record = {"files": [{"key": "README.md"}, entry | {"links": {"self": server.url + CONTENT}}]}
         usual = {RECORD: json.dumps(record).encode(), CONTENT: server.archive}
-        server.faults.get(self.path, lambda handler: handler.answer(usual[self.path]))(self)
-
-    def answer(self, body, length=None):
-        self.send_response(200)
-        self.send_header("Content-Length", str(length or len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        server.faults.get(self.path, answer(usual.get(self.path)))(self)
 
     def log_message(self, *args):
         pass
 
 
-def silent(handler, body=b""):
-    if body:
-        handler.answer(body, length=1000)
-    handler.server.closing.wait(10)
+def answer(body, length=None, silent=False):
+    """A function that answers so, or not, and goes away or keeps silent then."""
 
+    def act(handler):
+        if body is not None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(length or len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+        handler.server.closing.wait(10 * silent)
 
-def answer(body):
-    return lambda handler: handler.answer(body)
+    return act
 
 
 FAULTS = [
     *((path, lambda handler: handler.send_error(429), "answered 429") for path in (RECORD, CONTENT)),
-    *((path, silent, "not answer within 0.2 s") for path in (RECORD, CONTENT)),
-    (CONTENT, partial(silent, body=b"half of it"), "not answer within 0.2 s"),
+    *((path, answer(None, silent=True), "not answer within 0.2 s") for path in (RECORD, CONTENT)),
+    (CONTENT, answer(b"half of it", 1000, silent=True), "not answer within 0.2 s"),
     *((RECORD, answer(body), CANDELS_ARCHIVE) for body in (b"<html>Log in</html>", b'{"files": []}', b"[1, 2]")),
     (RECORD, answer(json.dumps({"files": [{"key": CANDELS_ARCHIVE}]}).encode()), CANDELS_ARCHIVE),
-    (CONTENT, lambda handler: handler.answer(handler.server.archive[:999], 5000), "broke before the whole file"),
-    (CONTENT, lambda handler: handler.answer(handler.server.archive[:999]), "corrupted"),
+    (CONTENT, answer(b"half of it", 5000), "broke before the whole file"),
+    (CONTENT, answer(b"half of it"), "corrupted"),
 ]
 
 
 @pytest.fixture
 def zenodo(release, tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path / "data"))
+    for name, value in {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "BLENDKIT_DATA": tmp_path / "data"}.items():
+        monkeypatch.setenv(name, str(value))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.url = True, f"http://127.0.0.1:{server.server_port}"
     server.faults, server.paths, server.closing = {}, [], threading.Event()
@@ -150,7 +147,7 @@ class TestDownload:
 
     def test_two_downloads_at_once(self, zenodo, folder, release):
         both = threading.Barrier(2)
-        zenodo.faults[CONTENT] = lambda handler: (both.wait(timeout=5), handler.answer(zenodo.archive))
+        zenodo.faults[CONTENT] = lambda handler: (both.wait(timeout=5), answer(zenodo.archive)(handler))
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(lambda _: fetch_candels(), range(2))) == [folder, folder]
         assert (contents(folder), list(folder.parent.iterdir())) == (release, [folder])

@@ -46,16 +46,13 @@ def test_lone_objects_hold_the_light_of_both_galaxies(run):
     assert 1 < got["measured"] == pytest.approx(got["together"], rel=0.05)
 
 
-def test_error_ratios_count_what_was_not_found(run):
+def test_ratios_and_report_card_count_what_was_not_found_and_leave_out_missing_masks(run):
+    blends, predictions = run
     errors, ranked = metrics.table2(*run, n_bootstrap=2), metrics.ranking(*run, n_bootstrap=2)
     (row,) = lessons.error_ratios(errors, ranked)
     total = {r["method"]: r["mape"] for r in errors if r["member"] == "total"}
     measured = pytest.approx(total["SExtractor"] / total["fractions"])
     assert row["measured"] == measured != row["everything"]
-
-
-def test_a_report_card_counts_what_is_missing_and_leaves_out_masks_that_are(run):
-    blends, predictions = run
     masks = np.ones((len(blends), 8, 8, 2), bool)
     predictions["fractions"]["masks"] = masks & (np.arange(8)[:, None, None] < [8, 4])
     classical, fractions = lessons.report_card(blends, masks, predictions)

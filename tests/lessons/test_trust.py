@@ -53,16 +53,14 @@ class TestObserved:
         slider = TrustExplorer(sample, pairs, {"right": knows(pairs)}).sliders["noise"]
         assert (slider.min, slider.value, slider.description) == (1.4, 1.4, "noise [yours: ≥ 1.4]")
 
-    def test_the_galaxies_move_and_are_smeared(self, light, blends):
+    def test_the_galaxies_move_are_smeared_and_get_a_third_one(self, light, blends):
         still = observed(light, blends, noise=0)
         np.testing.assert_allclose(observed(light, blends, noise=0, off=2), np.roll(still, 2, axis=2), atol=1e-4)
         blurred = observed(light, blends, noise=0, blur=0.3)
         assert blurred.sum() == pytest.approx(still.sum(), rel=1e-3)
         assert blurred.max() < 0.7 * still.max()
-
-    def test_a_third_galaxy_is_as_bright_as_asked(self, light, blends):
         for third, share in ((0, 1), (2.5, 0.1)):
-            more = observed(light, blends, noise=0, third=third) - observed(light, blends, noise=0)
+            more = observed(light, blends, noise=0, third=third) - still
             np.testing.assert_allclose(more.sum(axis=(1, 2)), share * blends["flux"][:, 0], rtol=0.02)
 
 

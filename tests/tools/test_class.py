@@ -24,17 +24,15 @@ ME = local()  # each student has a secret of their own
 
 
 class Served:
-    """A scoreboard in a folder, on one port."""
+    """A scoreboard in a folder, on one port, also when it starts again."""
 
-    def __init__(self, folder):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.folder, self.address = folder, f"http://127.0.0.1:{self.port}"
+    port = 0
 
-    def start(self):
-        command = [sys.executable, "-c", SERVE, f"--port={self.port}", f"--out={self.folder}"]
+    def start(self, folder):
+        command = [sys.executable, "-c", SERVE, f"--port={self.port}", f"--out={folder}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert any("BLENDKIT_CLASS" in line for line in self.process.stdout)
+        self.address = next(line for line in self.process.stdout if "BLENDKIT_CLASS" in line).strip().split("=")[1]
+        self.port = int(self.address.rpartition(":")[2])
 
     def ask(self, head, body=b""):
         """The status of the answer to any request, 0 if there is none, and what it says."""
@@ -55,8 +53,8 @@ class Served:
 def served(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoreboard, "_token", lambda: ME.token)
-        server = Served(tmp_path_factory.mktemp("class"))
-        server.start()
+        server = Served()
+        server.start(tmp_path_factory.getbasetemp() / "class")
         yield server
         server.process.kill()
 
@@ -91,7 +89,7 @@ def test_fifty_at_once_each_have_their_row_and_nobody_anothers(served):
     assert "2 rounds: the class 0.30 mag off, SEP 0.60" in served.ask("GET / HTTP/1.1")[1]
 
 
-def test_a_machine_that_dies_loses_no_row_and_doubles_none(served):
+def test_a_machine_that_dies_loses_no_row_and_doubles_none(served, tmp_path_factory):
     done, names = [], [f"late {k}" for k in range(20)]
 
     def insist(name):
@@ -108,7 +106,7 @@ def test_a_machine_that_dies_loses_no_row_and_doubles_none(served):
             time.sleep(0.01)
         served.process.kill()
         acknowledged = list(done)
-        served.start()
+        served.start(tmp_path_factory.getbasetemp() / "class")
         assert set(acknowledged) <= {row["name"] for row in served.board()["rows"]}
         assert [future.result() for future in waiting] == [None] * 20
     late = {row["name"]: row["tries"] for row in served.board()["rows"] if row["name"] in names}

@@ -50,6 +50,5 @@ def test_a_book_that_cannot_be_made_leaves_everything_as_it_was(wrong, tmp_path,
     before = sorted(tmp_path.rglob("*"))
     assert main(["--results", str(results), "--out", str(out)]) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert ("make tutorial" in said) == (wrong != "somebody's folder")
+    assert (said.count("\n"), "make tutorial" in said) == (1, wrong != "somebody's folder")
     assert sorted(tmp_path.rglob("*")) == before

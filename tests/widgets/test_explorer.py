@@ -118,31 +118,24 @@ def test_it_starts_with_the_galaxies_given_or_two_different_ones(accepted, rows)
         assert (explorer.view.pair, explorer.message.value) == (list(map(str, explorer.recipe["id"][0])), "")
 
 
-def test_what_cannot_be_shown_is_refused(accepted):
+def test_what_cannot_be_shown_is_refused_and_the_line_names_the_readers_sample(accepted, monkeypatch):
     refused(lambda: bk.BlendExplorer(accepted, central=5), "not in the sample")
     refused(lambda: bk.BlendExplorer(accepted, central=11, companion=11), "different")
     refused(lambda: bk.BlendExplorer(accepted, methods="SEPP"), "no method 'SEPP'")
     refused(lambda: bk.BlendExplorer(accepted[:1]), "at least two")
-
-
-def test_the_line_names_the_readers_sample(accepted, monkeypatch):
     shell = type("Shell", (), {"user_ns": {"_3": accepted, "mine": accepted}})
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    assert bk.BlendExplorer(accepted).view.called == "mine"
-    assert bk.BlendExplorer(accepted[:3]).view.called == "sample"
+    assert [bk.BlendExplorer(sample).view.called for sample in (accepted, accepted[:3])] == ["mine", "sample"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "sentence", "row"),
-    [
-        ({"flux": [[10.0, np.nan]], "flux_err": [[1.0, 1.0]]}, "", ["23.46 ± 0.11 mag"]),
-        ({"flux": [[np.inf, -1.0]], "flux_err": [[np.inf, 1.0]]}, "", []),
-        ({"flux": [[10.0, 100.0]], "x": [[44.0, 32.0]], "y": [[38.0, 32.0]]}, "", ["20.96 mag", "23.46 mag"]),
-        ({"flux": [[1.0, 1.0]], "masks": np.zeros((1, 3, 3, 2), bool)}, "masks of shape", []),
-        (RuntimeError("no weights <b>"), "SEP does not answer: no weights &lt;b&gt;", []),
-        (SystemExit("bye"), "SEP does not answer: bye", []),
-    ],
-)
+@pytest.mark.parametrize(("answer", "sentence", "row"), [
+    ({"flux": [[10.0, np.nan]], "flux_err": [[1.0, 1.0]]}, "", ["23.46 ± 0.11 mag"]),
+    ({"flux": [[np.inf, -1.0]], "flux_err": [[np.inf, 1.0]]}, "", []),
+    ({"flux": [[10.0, 100.0]], "x": [[44.0, 32.0]], "y": [[38.0, 32.0]]}, "", ["20.96 mag", "23.46 mag"]),
+    ({"flux": [[1.0, 1.0]], "masks": np.zeros((1, 3, 3, 2), bool)}, "masks of shape", []),
+    (RuntimeError("no weights <b>"), "SEP does not answer: no weights &lt;b&gt;", []),
+    (SystemExit("bye"), "SEP does not answer: bye", []),
+])  # fmt: skip
 def test_own_methods_answer_beside_sep_and_a_failure_is_told(accepted, errors, answer, sentence, row):
     def own(images):
         images -= 1.0  # in place: the picture must not notice
@@ -178,9 +171,8 @@ def test_driving_leaves_the_explorer_as_it_was(explorer, drive):
     before = shown(explorer)
     drive()
     assert shown(explorer) == before
-    for control in (*explorer.galaxies, *explorer.sliders.values(), explorer.surprise, explorer.reset):
-        assert control.description
-        assert control.tooltip
+    controls = (*explorer.galaxies, *explorer.sliders.values(), explorer.surprise, explorer.reset)
+    assert all(control.description and control.tooltip for control in controls)
 
 
 def test_one_colour_for_each_galaxy_everywhere(explorer):
