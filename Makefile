@@ -28,7 +28,7 @@ help:
 	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
-	@echo "make clean      remove results, caches and the environment; data/ and your own results/by-hand/ stay"
+	@echo "make clean      remove results, caches and the environment; data/, results/by-hand/ and results/scoreboard/ stay"
 
 tutorial: $(READY)
 	@$(BIN)/python -m tools.run_notebooks --sample="$(SAMPLE)" --profile="$(PROFILE)" --seed="$(SEED)" --results="$(RESULTS)"
@@ -70,12 +70,12 @@ $(READY): pyproject.toml | filter
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11, 3.12 or 3.13, for example with 'sudo apt install python3 python3-venv'."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "blendkit needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) -V 2>&1): try 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: install it, for example with 'sudo apt install python3-venv'."; exit 1; }
-	@echo "Installing into $(VENV) (about 3 GB, once; a few minutes) ..."
+	@echo "Installing into $(VENV) (3.5 GB, once; a few minutes) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || { echo "The installation failed (see above): check the network, then type 'make $(MAKECMDGOALS)' again."; exit 1; }
 	@touch $(READY)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
-	[ ! -d results ] || find results -mindepth 1 -maxdepth 1 ! -name by-hand -exec rm -rf {} +
+	[ ! -d results ] || find results -mindepth 1 -maxdepth 1 ! -name by-hand ! -name scoreboard -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

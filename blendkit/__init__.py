@@ -18,8 +18,8 @@ _NAMES = {
     "deblenders.base": ("match",),
     "deblenders.methods": ("measure",),
     "metrics.scores": ("scores",),
-    "lessons": ("BlendExplorer", "submit"),
-    "widgets": ("ErrorsBrowser", "StampInspector", "export_html"),
+    "lessons.scoreboard": ("submit",),
+    "widgets": ("BlendExplorer", "ErrorsBrowser", "StampInspector", "export_html"),
     "session": ("preflight", "profile"),
 }
 _ROOMS = ("blends", "data", "deblenders", "figures", "lessons", "metrics", "networks", "widgets")

@@ -19,8 +19,8 @@ from blendkit import session
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-MODULES = sorted((ROOT / "blendkit").rglob("*.py"))
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+FILES = [path for path in (ROOT / "blendkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in FILES if path.suffix == ".py"}
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = {str(path.relative_to(FOLDER)): json.loads(path.read_text()) for path in FOLDER.rglob("*.ipynb")}
 HEAVY = {"keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotly", "anywidget", "ipywidgets", "scipy"}
@@ -87,22 +87,17 @@ def test_docstrings_begin_with_a_sentence_and_list_what_goes_in(name, value):
         assert set(list(inspect.signature(value).parameters)[1:]) <= listed, "but for what it is all about, the first"
 
 
-class TestHouse:
-    @pytest.mark.parametrize("path", TREES)
-    def test_imports_are_dependencies_and_no_rooms_secrets(self, path):
-        """What a file imports is installed with the package; of another room, only public names."""
-        wanted = {re.match(r"[\w-]+", d)[0].lower() for d in PROJECT["project"]["dependencies"]}
-        wanted |= {module for module, through in COMES_WITH.items() if through in wanted} | {"blendkit"}
-        for node in ast.walk(TREES[path]):
-            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                modules = [] if node.level else [node.module]
-                assert node.level < 2 or not [a.name for a in node.names if re.match("_[^_]", a.name)]
-            outside = {m.split(".")[0].lower() for m in modules} - set(sys.stdlib_module_names)
-            assert outside <= wanted
-
-    def test_every_folder_is_a_package(self):
-        assert all((path.parent / "__init__.py").is_file() for path in MODULES)
+@pytest.mark.parametrize("path", TREES)
+def test_imports_are_dependencies_and_no_rooms_secrets(path):
+    """What a file imports is installed with the package; of another room, only public names."""
+    wanted = {re.match(r"[\w-]+", d)[0].lower() for d in PROJECT["project"]["dependencies"]}
+    wanted |= {module for module, through in COMES_WITH.items() if through in wanted} | {"blendkit"}
+    for node in ast.walk(TREES[path]):
+        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            modules = [] if node.level else [node.module]
+            assert node.level < 2 or not [a.name for a in node.names if re.match("_[^_]", a.name)]
+        assert {m.split(".")[0].lower() for m in modules} - set(sys.stdlib_module_names) <= wanted
 
 
 @pytest.fixture(scope="module")
@@ -206,5 +201,4 @@ def test_what_pip_installs_has_networks_explorer_and_tables(tmp_path, monkeypatc
     done = in_python(code, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     assert "All is well" in done.stdout
-    files = [path for path in (ROOT / "blendkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert not [path for path in files if not (site / path.relative_to(ROOT)).is_file()]
+    assert not [path for path in FILES if not (site / path.relative_to(ROOT)).is_file()]

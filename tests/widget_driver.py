@@ -42,17 +42,12 @@ def record(where: str, error: BaseException) -> None:
     place = ""
     for file, line, *_ in traceback.extract_tb(error.__traceback__)[-1:]:
         place = f"line {line} of its cell" if "ipykernel_" in file else f"{os.path.basename(file)}, line {line}"
-    entry = {
-        "where": f"{where}, {_now_driving}" if _now_driving else where,
-        "type": type(error).__name__,
-        "message": " ".join(str(error).split()),
-        "place": place,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-    ERRORS.append(entry)
+    entry = {"where": f"{where}, {_now_driving}" if _now_driving else where, "type": type(error).__name__}
+    entry |= {"message": " ".join(str(error).split()), "place": place}
+    ERRORS.append(entry | {"traceback": "".join(traceback.format_exception(error))})
     if file := os.environ.get(FILE_VARIABLE):
         with open(file, "a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry) + "\n")
+            lines.write(json.dumps(ERRORS[-1]) + "\n")
 
 
 def report(errors: list[dict[str, str]]) -> str:
@@ -129,10 +124,10 @@ def _undo(widget):
     if type(widget).__name__ != "StampInspector":
         return None
     content = widget.path.read_bytes() if widget.path.exists() else None
-    kept = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
+    before = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
 
     def restore():
-        vars(widget).update(kept)
+        vars(widget).update(before)
         widget.path.unlink(missing_ok=True) if content is None else widget.path.write_bytes(content)
         widget._show()
 
@@ -141,16 +136,13 @@ def _undo(widget):
 
 def _moves(control) -> tuple[str, list] | None:
     """Which attribute of a control to set to which values, or None if it is no control to be driven."""
-    import ipywidgets as ipw
     from ipywidgets.widgets import widget_bool, widget_selection
 
     if isinstance(control, widget_bool._Bool):
         return "value", [not control.value]
     if isinstance(control, widget_selection._Selection):
         return "index", [0, len(control.options) - 1] if control.options else []
-    if isinstance(control, ipw.IntSlider | ipw.FloatSlider):
-        return "value", [control.min, control.max]
-    return None
+    return ("value", [control.min, control.max]) if type(control).__name__ in ("IntSlider", "FloatSlider") else None
 
 
 async def _step(what, action, timeout):

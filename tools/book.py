@@ -73,6 +73,9 @@ def build(results: Path, out: Path) -> None:
         shutil.copytree(ROOT / "docs", source / "docs")
         for name in ("conf.py", "index.md", "book"):
             os.replace(source / "docs" / name, source / name)
+        for page in (source / "docs").glob("*.md"):  # files of the repository that the book has not are no links in it
+            text = page.read_text(encoding="utf-8")
+            page.write_text(re.sub(r"\[([^]]+)\]\(\.\./(?!notebooks/)[^)]*\)", r"\1", text), encoding="utf-8")
         (extra := source / "extra").mkdir()
         sample = bk.clean(bk.load_sample("synthetic", n=60, seed=2))
         glossary.draw(source / "docs" / "glossary", sample)
@@ -111,7 +114,7 @@ def front_explorer(sample: bk.Sample, path: Path) -> None:
     explorer = bk.BlendExplorer(sample)
     try:
         bk.export_html(explorer, path, network="fractions")
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         print(f"The explorer of the front page goes without a network: {error}", file=sys.stderr)
         bk.export_html(explorer, path)
     framed(path)

@@ -47,6 +47,11 @@ def galaxies(profile: str, seed: int) -> str:
     return f"{len(clean)} galaxies after cleaning"
 
 
+def scoreboard() -> str:
+    """The blends that the class's methods are compared on."""
+    return f"{len(bk.lessons.class_images('results/scoreboard'))} blends for the class's scoreboard"
+
+
 def networks() -> str:
     """Every network that comes with blendkit answers for one blend."""
     sample = bk.clean(bk.load_sample("synthetic", n=30, seed=0))
@@ -100,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ |= ALONE
     given = args.profile, args.seed
     steps = {"this machine": machine, "the galaxies": lambda: galaxies(*given), "the networks": networks,
+             "the scoreboard": scoreboard,
              "JupyterLab": jupyter}  # fmt: skip
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         steps[path.stem] = lambda path=path: first_cells(path, *given)

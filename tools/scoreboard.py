@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import hashlib
 import json
 import re
 import secrets
@@ -24,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from blendkit.data.check import require
-from blendkit.lessons.guessing import MISSED
+from blendkit.data.simulate import MAX_SEED
 from blendkit.lessons.scoreboard import SOFT, STEPS, class_set, digest, judged, ranked, whose, word
+from blendkit.widgets.answers import MISSED
 from tools.scoreboard_page import CSS, page
 
 BODY, BRIGHTEST, ROUNDS, RIVALS = 2**17, 1e7, 300, 8  # bytes, e-/s, rounds at once, methods in a round: at most
@@ -73,7 +75,7 @@ class Store:
             CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, owner TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS tries (key TEXT PRIMARY KEY, name TEXT NOT NULL, record TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value);""")
-        self.db.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (10**6 + secrets.randbelow(10**9),))
+        self.db.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (secrets.randbelow(MAX_SEED),))
 
     def one(self, query, *values):
         return (self.db.execute(query, values).fetchone() or [None])[0]
@@ -312,7 +314,7 @@ class Board:
     def __init__(self, seed, address):
         images, self.blends = class_set(seed)
         self.images = zlib.compress(np.round(STEPS * np.arcsinh(images / SOFT)).astype("<i2").tobytes())
-        self.name, self.address = digest([str(seed), len(self.images)]), address
+        self.name, self.address = hashlib.sha256(self.images).hexdigest()[:32], address
         self.drawn = None, ""
         class_set.cache_clear()
 

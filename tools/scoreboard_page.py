@@ -3,8 +3,8 @@
 import html
 
 from blendkit.figures.style import COLOURS
-from blendkit.lessons.guessing import tally_line
 from blendkit.lessons.scoreboard import COLUMNS, said
+from blendkit.widgets.answers import tally_line
 
 WIDE, MOST = 180, 60  # of the chart: pixels, and % that are at its end
 CSS = f"""

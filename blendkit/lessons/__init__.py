@@ -9,7 +9,6 @@ _NAMES = {
     "shipped_networks truth_check",
     "exercises": "check",
     "learning": "leak_experiment network_sizes shipped_histories sizes_table2 small_lessons stand_ins take_exam",
-    "guessing": "BlendExplorer",
     "scoreboard": "class_images submit",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }

@@ -13,6 +13,8 @@ from ..deblenders.methods import METHODS, by_name, checked
 from ..deblenders.network import Network
 from .view import LOG
 
+MISSED = 3.0  # mag: so far off is a galaxy that was not measured, and at most one that was
+
 
 class Asked:
     """A method that is asked about one blend after the other; one given by name is made when it is first asked."""
@@ -92,3 +94,18 @@ def as_html(heads, rows):
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
         lines.append(f'</tr><tr><th scope="row">{html.escape(name)}</th>{cells}')
     return f"<table class='bk-answers'><tr>{''.join(lines)}</tr></table>"
+
+
+def tallied(tally):
+    """For each rival: in how many rounds it was, how far off you were in these, and how far it was (mag)."""
+    both = {n: tally[~np.ma.getmaskarray(tally[n])] for n in tally.colnames if n != "you"}
+    return [(n, len(rows), *(float(np.mean(rows[who])) for who in ("you", n))) for n, rows in both.items()]
+
+
+def tally_line(rivals, who="you"):
+    """Who was nearer, in one line."""
+    told = {}
+    for name, rounds, yours, its in rivals:
+        begin = f"{rounds} round{'s' * (rounds > 1)}: {who} {yours:.2f} mag off"
+        told[begin] = f"{told.get(begin, begin)}, {name} {its:.2f}"
+    return "; ".join(told.values())

@@ -32,10 +32,8 @@ class ErrorsBrowser(Board):
 
     Parameters
     ----------
-    sample : Sample
-    blends : astropy.table.Table; recipes of blends of two galaxies
-    predictions : mapping of str to astropy.table.Table
-        Of each method; `masks` and `images` are shown where there are any.
+    sample, blends : Sample; astropy.table.Table, recipes of blends of two galaxies
+    predictions : mapping of str to astropy.table.Table; `masks` and `images` are shown where there are any
     """
 
     def __init__(self, sample: Sample, blends: Table, predictions: Mapping[str, Table]):

@@ -10,6 +10,7 @@ from functools import partial
 import IPython
 import ipywidgets as ipw
 import numpy as np
+from astropy.table import Table
 from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 
 from ..blends.recipe import draw_blends, make_blends, sky_rows, true_fluxes
@@ -21,8 +22,9 @@ from ..deblenders.base import match_pixels
 from ..deblenders.methods import labelled
 from ..deblenders.sep import LABELS
 from ..figures.style import MEMBERS, sky_noise
+from ..metrics.scores import delta_mag
 from . import view
-from .answers import Asked, Detector, as_html, compared, guessed
+from .answers import MISSED, Asked, Detector, as_html, compared, guessed, tallied, tally_line
 from .view import Panel, row, say, shown_errors, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
@@ -37,6 +39,7 @@ _TURNED = "How the {} galaxy is mirrored, and then turned about its centre"
 _MORE = "Extra sky noise, mirrored and turned galaxies, another stretch of the picture"
 _STRETCHED = "0 shows the faint outskirts, 2 only the bright centres"
 _ITSELF = "A galaxy cannot be blended with itself: choose two different ones."
+_WHICH_FLUX = "alone (true) is FLUX_AUTO, the light inside a Kron ellipse; the catalogue's magnitude counts all of it."
 _HIDDEN = (
     "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down "
     "your guesses, then untick 'hide the truth'. A hint: both galaxies together have {:.2f} mag."
@@ -53,6 +56,7 @@ class BlendExplorer(view.Board):
     """Drag one galaxy over another and see what SEP and the networks measure; `recipe` is the one-row table shown now.
 
     The browser makes the pictures (``blend_view.js``); Python answers with photometry once a slider has come to rest.
+    `tally` keeps what you guess while the truth is hidden.
 
     Parameters
     ----------
@@ -64,12 +68,11 @@ class BlendExplorer(view.Board):
         Catalogue ids of the galaxies to start with; default two of about the median magnitude.
     """
 
-    note = "alone (true) is FLUX_AUTO, the light inside a Kron ellipse; the catalogue's magnitude counts all of it."
-
     def __init__(self, sample: Sample, methods=None, *, central: int | None = None, companion: int | None = None):
         require(len(sample) > 1, "the sample has a single galaxy, expected at least two: a blend needs a pair.")
         self.sample, shape = sample, sample.images.shape[1:]
         self._surprises, self._notice = 0, ""
+        self._rounds = {}  # by pair, once its truth was shown: with which settings, and how far off each was
         fitting = ("fractions",) if shape == (128, 128) else ()  # the network knows stamps of one size
         methods, ticked = (fitting, False) if methods is None else (methods, True)
         self._sep, self.methods = Detector("SEP", detect), {n: Asked(n, m) for n, m in labelled(methods).items()}
@@ -91,6 +94,11 @@ class BlendExplorer(view.Board):
         image, masks, fluxes = render(self._pair, self.recipe)
         more = np.float32(self.extra_noise.value * self.view.sigma)
         return (image + more * view.noise_field(image.shape[1:]) if more else image), masks, fluxes
+
+    @property
+    def tally(self) -> Table:
+        """How far off `you`, SEP and the methods asked were in each round of the guess game: mean |Δmag|."""
+        return Table(rows=[{"you": off["you"]} | off for _, off in self._rounds.values() if "you" in off])
 
     def _make_controls(self, ny, nx, pair, ticked):
         """Sliders and view follow one another in the browser; Python follows the sliders."""
@@ -220,14 +228,14 @@ class BlendExplorer(view.Board):
             shapes = np.array([found.x, found.y, _ELLIPSE * found.a, _ELLIPSE * found.b, found.theta], float).T.tolist()
             ellipses = [[*shape, (matched.index(i) if i in matched else 2)] for i, shape in enumerate(shapes)]
         rows = [("alone (true)", compared(true, zeropoint)), (LABELS["kron_masked"], compared(fluxes, zeropoint, true))]
-        self.fluxes = {"SEP": np.array(fluxes)}
+        measured = {"SEP": fluxes}
         outlines, waiting = {}, [method for method in self._question if method not in self._answers]
         for method, (table, _) in answers.items():
             if table is None:
                 continue
             error = table["flux_err"][0, :2] if "flux_err" in table.colnames else np.nan
-            self.fluxes[method.name] = table["flux"][0, :2]
-            rows.append((method.name, compared(self.fluxes[method.name], zeropoint, true, error)))
+            measured[method.name] = table["flux"][0, :2]
+            rows.append((method.name, compared(measured[method.name], zeropoint, true, error)))
             if "masks" in table.colnames and not outlines:
                 masks = np.moveaxis(table["masks"][0], -1, 0).astype(np.uint8)
                 outlines = {"masks": masks.tobytes(), "masks_of": method.name}
@@ -235,10 +243,22 @@ class BlendExplorer(view.Board):
         self.view.found = {"at": self._at, "ellipses": ellipses, "waiting": bool(waiting)} | outlines
         if any(text.value.strip() for text in self.guesses):
             guesses = [guessed(t.value, zeropoint, flux) for t, flux in zip(self.guesses, true, strict=True)]
-            self.fluxes["you"], values = zip(*guesses, strict=True)
+            measured["you"], values = zip(*guesses, strict=True)
             rows.append(("you", values))
         self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
-        self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{self.note}</div>"
+        self._count(measured)
+        note = tally_line(tallied(self.tally)) if self.tally else _WHICH_FLUX
+        self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{html.escape(note)}</div>"
+
+    def _count(self, measured):
+        """Count a round of the guess game, once the truth is seen."""
+        offs = {who: np.abs(delta_mag(self.recipe, {"flux": np.array([flux])})) for who, flux in measured.items()}
+        offs = {
+            n: float(np.fmin(off, MISSED).mean()) for n, off in offs.items() if n != "you" or np.isfinite(off).all()
+        }
+        at, counted = self._rounds.setdefault(frozenset(self.view.pair), (self._at, offs))
+        if at == self._at:  # a later guess counts nothing, a method that is asked later does
+            counted |= {who: off for who, off in offs.items() if who != "you"}
 
     def page(self) -> dict:
         """What the explorer of a page needs, ready for JSON: the galaxies now shown and others, spread in magnitude."""

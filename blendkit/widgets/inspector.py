@@ -40,18 +40,14 @@ class _Keys(anywidget.AnyWidget):
 class StampInspector(Board):
     """Walk through stamps and accept or reject each, by button or key; every decision is saved at once.
 
-    With a `report` it starts with the stamps that are kept. Opened again with the same file it goes on at the first one
-    without a decision; `decisions` are the file's, `current` is the id of the stamp shown.
+    Opened again with the same file it goes on at the first stamp without a decision; `decisions` are the file's,
+    `current` is the id of the stamp shown.
 
     Parameters
     ----------
-    sample : Sample; stamps before cleaning
-    path : path
-        CSV with the columns `id`, `decision`, read when it is there; give it to ``bk.clean(sample, decisions=path)``.
-    ids : sequence of int, optional
-        Catalogue ids of the stamps to look at, in this order; default all.
-    report : astropy.table.Table, optional
-        ``bk.clean(sample).report``: what the automatic checks found is shown beside each stamp.
+    sample, ids : Sample before cleaning; sequence of int, optional, which stamps to look at, in this order
+    path : path; CSV with the columns `id` and `decision`, for ``bk.clean(sample, decisions=path)``
+    report : ``bk.clean(sample).report``, optional; it then starts with the kept stamps, and shows what checks found
     """
 
     def __init__(self, sample: Sample, path: str | os.PathLike, ids=None, report: Table | None = None):

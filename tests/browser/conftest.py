@@ -94,6 +94,15 @@ def framed(page):
     return explorer
 
 
+def wait_until(frame, true):
+    """Until an expression is true; Playwright's own way of waiting is against an exported page's policy."""
+    for _ in range(300):
+        if frame.evaluate(true):
+            return
+        frame.wait_for_timeout(100)
+    raise AssertionError(f"it never came true that {true}")
+
+
 @pytest.fixture(scope="package")
 def notebook(chromium, tmp_path_factory):
     """The explorer of a notebook that has run and holds all widgets; and how the explorer began."""

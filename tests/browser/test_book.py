@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 
 import blendkit as bk
 
-from .conftest import framed, tab_of
+from .conftest import framed, tab_of, wait_until
 from .lab import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated. Check CHANGES")  # Sphinx of its themes
@@ -53,8 +53,8 @@ def test_explorers_live(page, book, place):
     (dx, dy), before = explorer.shift, picture(explorer.canvas)
     explorer.drag(9, -4)
     assert (explorer.shift, picture(explorer.canvas) == before) == ((dx + 9, dy - 4), False)
-    explorer.page.wait_for_function("innerHeight === document.body.offsetHeight")
-    explorer.page.wait_for_function("!document.querySelector('.bk-network') || document.body.innerText.includes('±')")
+    wait_until(explorer.page, "innerHeight === document.body.offsetHeight")
+    wait_until(explorer.page, "!document.querySelector('.bk-network') || document.body.innerText.includes('±')")
 
 
 def test_search_finds_a_term_and_opens_its_page(page):
@@ -71,7 +71,7 @@ def test_light_and_dark_reach_the_explorer(page):
         page.locator("button.theme-switch-button").click()
         page.locator(f"button.theme-change-button[data-mode={theme}]").click()
         assert page.evaluate("document.documentElement.dataset.theme") == theme
-        explorer.page.wait_for_function(f"getComputedStyle(document.documentElement).colorScheme === '{theme}'")
+        wait_until(explorer.page, f"getComputedStyle(document.documentElement).colorScheme === '{theme}'")
 
 
 def test_the_map_leads_into_the_notebooks(page):

@@ -35,19 +35,11 @@ def test_no_answer_raises_or_passes_by_chance(number, capsys):
 
 
 def test_what_usually_goes_wrong_has_a_hint_of_its_own(capsys, galaxies):
-    pair, told_by = galaxies.catalog["id"][:2], {"flux": [[1.0, 1]], "flux_err": [[0.1, 0.1]], "out_of_domain": [True]}
-    asked = SimpleNamespace(answer=lambda *_: (Table(told_by), ""))
-
-    def explorer(**sliders):
-        shown = bk.BlendExplorer(galaxies, [])
-        for name, value in sliders.items():
-            shown.sliders[name].value = value
-        return shown
-
     known = {
-        "np": np, "bk": bk, "SEP": bk.deblenders.SEP, "Table": Table, "changed": changed, "explorer": explorer,
-        "sample": galaxies, "pair": pair, "bright": galaxies.catalog["mag"] < 21.5, "asked": asked,
+        "np": np, "bk": bk, "SEP": bk.deblenders.SEP, "Table": Table, "changed": changed, "sample": galaxies,
+        "pair": (pair := galaxies.catalog["id"][:2]), "bright": galaxies.catalog["mag"] < 21.5,
         "blends": lambda dx: bk.make_blends(galaxies, pair, dx, 0),
+        "says": Table({"flux": [[1.0, 1]], "flux_err": [[0.1, 0.1]], "out_of_domain": [True]}),
         "conditions": Table({"condition": ["noise", "units"], "method": ["mine"] * 2, "median": [20, 100]}),
         "fake": lambda kind, **has: type(kind, (SimpleNamespace,), {})(**has),
     }  # fmt: skip

@@ -16,7 +16,7 @@ def rehearse(tmp_path, monkeypatch, capsys):
         (tmp_path / "notebooks").mkdir()
         write(tmp_path / "notebooks" / "01_class.ipynb", *cells)
         monkeypatch.setattr(ready, "ROOT", tmp_path)
-        for name in ("machine", "networks", "jupyter", "galaxies"):
+        for name in ("machine", "galaxies", "networks", "scoreboard", "jupyter"):
             monkeypatch.setattr(ready, name, steps.get(name, lambda *given: "well"))
         for name in ready.ALONE:
             monkeypatch.setenv(name, "")  # put back after the test
