@@ -124,17 +124,10 @@ def _undo(widget):
     if type(widget).__name__ != "StampInspector":
         return None
     content = widget.path.read_bytes() if widget.path.exists() else None
-<<<<<<< HEAD
-    kept = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
-
-    def restore():
-        vars(widget).update(kept)
-=======
     before = {name: getattr(widget, name) for name in ("decisions", "chosen", "position")}
 
     def restore():
         vars(widget).update(before)
->>>>>>> 517e72b2b024c55435d256dd516a5054d0d7b306
         widget.path.unlink(missing_ok=True) if content is None else widget.path.write_bytes(content)
         widget._show()
 
