@@ -3,7 +3,7 @@
 Whole kinds of faults that users of such tools report, each by several of its members.
 """
 
-import subprocess
+import errno
 from dataclasses import replace
 from functools import partial
 from unittest.mock import Mock
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import CCDData
-from astropy.table import MaskedColumn, QTable, Table, vstack
+from astropy.table import QTable, Table, vstack
 from astropy.utils.masked import Masked
 from conftest import in_python, module, refused
 
@@ -24,7 +24,6 @@ NJY = 10 ** (-0.4 * (25.96 - 31.4))  # nJy of 1 e-/s at the default zeropoint
 blends = module(lambda galaxies: bk.draw_blends(galaxies, 12, seed=1))
 rendered = module(lambda galaxies, blends: bk.render(galaxies, blends))
 SAMPLES = {  # what a user may give -> the same sample
-    "fluxes in nJy": lambda s: {"images": s.images * NJY * u.nJy},
     "fluxes in mJy": lambda s: {"images": s.images * NJY * 1e-6 * u.mJy, "zeropoint": 25.96 * u.mag},
     "counts per second": lambda s: {"images": s.images * u.ct / u.s},
     "stamps as CCDData": lambda s: {"images": [CCDData(stamp, unit="electron/s") for stamp in s.images]},
@@ -134,18 +133,15 @@ class TestMasks:
         others = np.arange(12) != 3
         np.testing.assert_array_equal(pred["flux"][others], plain["flux"][others])
 
-    def test_masked_stamps_of_a_sample_and_masked_fluxes(self, galaxies, blends, rendered):
+    def test_masked_stamps_of_a_sample(self, galaxies):
         images = np.ma.array(galaxies.images)
         images[7, 5, 5] = np.ma.masked
         refused(lambda: replace(galaxies, images=images), galaxies.catalog["id"][7])
-        flux = MaskedColumn(rendered[2], mask=np.arange(24).reshape(12, 2) == 5)
-        assert bk.scores(blends, {"mine": Table({"flux": flux})})["failed"].sum() == 1
 
 
 EDITS = {
     "one id": lambda b: b["id"].__setitem__((2, 1), b["id"][5, 1]),
     "a shift": lambda b: b["dx"].__setitem__((0, 1), b["dx"][0, 1] + 3),
-    "all magnitudes": lambda b: b.__setitem__("dmag", b["dmag"] - 0.5),
     "a column in another order": lambda b: b.__setitem__("id", b["id"][::-1].copy()),
     "a flux": lambda b: b["flux"].__setitem__((4, 0), 1.0),
 }
@@ -191,7 +187,6 @@ LABELS = {
 }
 
 TWINS = {
-    "the same pixels": lambda stamp, rng: stamp,
     "another level": lambda stamp, rng: stamp + np.float32(0.003),
     "another sky far away": lambda stamp, rng: np.where(
         np.hypot(*(np.indices(stamp.shape) - 64)) > 30, sky_noise(rng, stamp.shape), stamp).astype(np.float32),
@@ -209,10 +204,9 @@ class TestLabelsAndIds:
         assert (ours == theirs).all()
         assert (other.catalog["segval"] == other.segmaps[:, 64, 64]).all()
 
-    def test_too_many_labels_and_halves(self, make_sample):
+    def test_too_many_labels(self, make_sample):
         sample = make_sample(3)
         refused(lambda: replace(sample, segmaps=1 + np.arange(3 * 64**2).reshape(3, 64, 64)), "stamp 0", "256")
-        refused(lambda: replace(sample, segmaps=sample.segmaps + 0.5), "whole")
 
     def test_ids(self, galaxies):
         ids = np.asarray(galaxies.catalog["id"])
@@ -240,15 +234,6 @@ class TestLabelsAndIds:
         assert len(np.unique(where)) == 3
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of half a megabyte."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", tmp_path], capture_output=True).returncode:
-        pytest.skip("no small disk can be mounted here: run as root on Linux")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
-
-
 WRITERS = {
     "a sample": lambda galaxies, blends, to: galaxies.save(to),
     "an export": lambda galaxies, blends, to: bk.export(galaxies, blends, to),
@@ -259,19 +244,18 @@ WRITERS = {
 
 
 class TestDisks:
+    @pytest.mark.parametrize(("step", "error", "told"), [
+        ("os.fsync", OSError(errno.ENOSPC, ""), r"^[^\n]*full[^\n]*MB are free[^\n]*\Z"),
+        ("os.replace", InterruptedError("stopped"), "stopped"),
+    ], ids=["full", "interrupted"])  # fmt: skip
     @pytest.mark.parametrize("writer", WRITERS)
-    def test_a_full_disk_is_told_and_nothing_is_left(self, galaxies, blends, disk, writer):
-        with pytest.raises(OSError, match=rf"^[^\n]*full[^\n]*{disk}[^\n]*MB are free[^\n]*\Z"):
-            WRITERS[writer](galaxies, blends, disk)
-        assert not [path for path in disk.rglob("*") if path.is_file()]
-
-    @pytest.mark.parametrize("step", ["os.fsync", "os.replace"])
-    @pytest.mark.parametrize("writer", WRITERS)
-    def test_a_failure_leaves_the_older_files_alone(self, galaxies, blends, tmp_path, monkeypatch, writer, step):
+    def test_a_failure_is_told_and_leaves_the_older_files_alone(
+        self, galaxies, blends, tmp_path, monkeypatch, writer, step, error, told
+    ):
         WRITERS[writer](galaxies, blends, tmp_path)
         sizes = {path: path.write_bytes(b"older") for path in tmp_path.iterdir()}
-        monkeypatch.setattr(step, Mock(side_effect=InterruptedError))
-        with pytest.raises(InterruptedError):
+        monkeypatch.setattr(step, Mock(side_effect=error))
+        with pytest.raises(OSError, match=told):
             WRITERS[writer](galaxies, blends, tmp_path)
         assert {path: path.stat().st_size for path in tmp_path.iterdir()} == sizes
 

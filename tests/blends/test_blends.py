@@ -92,12 +92,6 @@ class TestRender:
         assert (sky == np.where(on, zero, stamps))[depth % 6 == 0].all()
         assert (bk.render(sample, blend)[0][0] == sky.sum(-1)).all()
 
-    def test_the_sample_is_untouched(self, make_sample):
-        sample, same = make_sample(4), make_sample(4)
-        bk.render(sample, bk.draw_blends(sample, 20, dmag=1.0))[0][:] += 1
-        for name in ("images", "segmaps", "sky"):
-            assert (getattr(sample, name) == getattr(same, name)).all()
-
     @pytest.mark.parametrize("fill", ["sky", "zero"])
     def test_same_row_same_pixels(self, sample, crowd, fill, tmp_path):
         """Without masks, in any slice or none, after a detour over a file, of a sample without the other galaxies."""

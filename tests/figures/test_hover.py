@@ -5,7 +5,7 @@ from conftest import refused
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit import figures, metrics
-from blendkit.figures.style import LOOKS, MEMBERS, method_styles
+from blendkit.figures.style import MEMBERS
 
 
 def test_points_are_the_errors(twenty):
@@ -24,11 +24,6 @@ def test_points_are_the_errors(twenty):
     central = figures.errors_plotly(blends, predictions, "distance", "central")
     assert_array_equal(central.data[0].x, blends["distance"])
     assert central.layout.yaxis.title.text.startswith("central: ")
-    # a method looks as in the other figures
-    names = [*LOOKS, *(f"method {k}" for k in range(7))]
-    fig = figures.errors_plotly(blends, dict.fromkeys(names, predictions["exact"]))
-    assert [trace.marker.color for trace in fig.data] == [colour for colour, _ in method_styles(names).values()]
-    assert [trace.marker.symbol for trace in fig.data][:3] == ["circle", "square", "diamond"]
 
 
 def test_unknown_words_and_other_blends_are_refused(twenty):

@@ -56,14 +56,6 @@ def test_a_diagram_has_a_bar_for_each_layer_and_all_parameters(drawn, networks, 
     assert f"{network.count_params():,} parameters" in fig.get_suptitle()
 
 
-def test_bars_show_the_maps_and_dashed_arrows_the_skip_connections(networks):
-    (ax,), (unet,) = (figures.network_diagram(networks[name]).axes for name in ("blend2flux", "unet"))
-    labels = [text.get_text().split("\n")[:2] for text in ax.texts if text.get_text()]
-    assert labels[:3] == [["64×64", "× 1"], ["64×64", "× 2"], ["32×32", "× 2"]]
-    lines = [text.arrow_patch.get_linestyle() for text in unet.texts if getattr(text, "arrow_patch", None)]
-    assert sum(line in ("--", "dashed") for line in lines) == 2  # of a depth of three
-
-
 def test_what_is_left_after_a_half_turn_is_the_companion(drawn, accepted):
     pair = bk.make_blends(accepted, [(11, 10)] * 2, 18, 10)
     fig = drawn(lambda: figures.symmetry(accepted, pair))

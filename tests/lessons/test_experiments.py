@@ -7,18 +7,6 @@ from conftest import only_row
 
 import blendkit as bk
 from blendkit import lessons, metrics
-from blendkit.data.simulate import BAD_KINDS
-
-
-def test_truth_check_says_what_cleaning_does_to_simulated_galaxies(synthetic, synthetic_clean):
-    found = lessons.truth_check(200, 0)
-    bad, dropped = np.asarray(synthetic.catalog["truth_bad"]), ~np.asarray(synthetic_clean.report["kept"])
-    assert found["n"] == (~dropped & (bad == "")).sum()
-    assert abs(found["bias"]) < 0.5
-    assert 0 < found["scatter"] < 1
-    for name, kind in {"good_dropped": "", **{f"caught_{kind}": kind for kind in BAD_KINDS}}.items():
-        share = 100 * dropped[bad == kind].mean() if kind in bad else np.nan
-        assert found[name] == pytest.approx(share, nan_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +48,6 @@ def test_ratios_and_report_card_count_what_was_not_found_and_leave_out_missing_m
     assert fractions["companion (%)"] == f"{error['mape']:.1f} ± {error['mape_err']:.1f}"
     assert (fractions["missing"], classical["missing"]) == (0, np.isnan(predictions["SExtractor"]["flux"]).sum())
     assert (fractions["IoU"], classical["IoU"]) == ("0.75", "–")
-
-
-def test_beside_the_paper_stand_its_published_numbers(run):
-    here, stored = metrics.table2(*run, n_bootstrap=2), metrics.reference_scores(file="published_scores.ecsv")
-    rows = {row["method"]: row for row in lessons.beside_the_paper(stored, here)}
-    assert 4 < rows["SExtractor"]["scatter"] / rows["blend2flux"]["scatter"] < 5, "the abstract: some four times"
-    assert np.isnan(rows["blend2flux"]["in this run"])
-    assert rows["SExtractor"]["in this run"] > 0
 
 
 def test_networks_are_yours_where_you_trained_them(tmp_path):

@@ -19,12 +19,6 @@ def short(monkeypatch):
     monkeypatch.setitem(learning.OTHER_FILTERS, "quick", (2,))
 
 
-def test_network_sizes_are_the_papers_at_full_size():
-    sizes = lessons.network_sizes("quick", (128, 128))
-    assert sizes["full size"][:3].tolist() == [25_696_002, 7_759_554, 18_431_300]
-    assert (sizes["here"] < sizes["full size"]).all()
-
-
 def test_small_lessons_learn_from_fixed_and_from_fresh_blends(sides, tmp_path):
     fixed, fresh = lessons.small_lessons(*sides[:2], "quick", 0, tmp_path).values()
     assert len(fixed) == len(fresh) == 2

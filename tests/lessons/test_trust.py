@@ -9,7 +9,7 @@ from conftest import module, refused
 
 import blendkit as bk
 from blendkit.data.sky import NOISE
-from blendkit.lessons import CONDITIONS, TrustExplorer, observed, outside, trust_map
+from blendkit.lessons import CONDITIONS, TrustExplorer, observed, outside
 from tests.widgets.conftest import drive, errors  # noqa: F401
 
 PAIRS = [[10, 13], [12, 11], [14, 15], [16, 10]], [9, -12, 3, 14], [2, 6, -9, 0]
@@ -76,39 +76,6 @@ class TestOutside:
         assert got["level", 0.0, "blind"]["median"] == pytest.approx(50)  # mean of 0 and 100
         assert got["units", 1e6, "right"]["flagged"] == 1 > got["units", 1.0, "right"]["flagged"] == 0
         assert got["third", 0.0, "right"]["within_1"] < 1, "the brighter of the two others is the companion"
-
-    def test_the_map_shows_all_of_it(self, light, blends):
-        methods = {"right": knows(blends), "sums": lambda images: {"flux": images.sum(axis=(1, 2))[:, None] / [2, 2]}}
-        fig = trust_map(outside(light, blends, methods))
-        titles = [ax.get_title() for ax in fig.axes[: len(CONDITIONS)]]
-        assert titles == ["noise", "correlation", "blur", "sky level", "off-centre", "third galaxy", "units"]
-        assert [text.get_text() for text in fig.legends[0].get_texts()][:2] == ["right", "sums"]
-
-
-def test_the_level_hardly_follows_the_galaxies_up(light):
-    table = bk.lessons.crowding(light, n=8, most=3)
-    assert table["galaxies"].tolist() == [0, 1, 2, 3]
-    assert np.abs(table["bias"]).max() < 0.1
-    assert (table["low"] <= table["bias"]).all()
-    assert table["plain"][-1] > max(table["plain"][0], table["bias"][-1])
-    assert "3 galaxies lift the median" in bk.lessons.crowded_sky(table).get_suptitle()
-
-
-def test_strange_stamps_are_of_every_kind_and_shown_with_their_flags(light, blends):
-    many = blends[np.arange(8) % 4]
-    odd, kinds = bk.lessons.strange(light, many)
-    assert len(set(kinds)) == 8
-    assert np.isfinite(odd).all()
-    images = observed(light, many, noise=2.0)
-    assert (np.abs(odd - images).max(axis=(1, 2)) > 3 * NOISE).all()
-    fig = bk.lessons.flagged(light, lambda p: {"out_of_domain": np.arange(len(p)) >= 4}, images, odd, kinds)
-    assert fig.get_suptitle().startswith("0 of 4 ordinary stamps are flagged, and 8 of 8 strange")
-    assert [ax.get_xlabel() for ax in fig.axes].count("flagged") == 8
-
-
-def test_two_skies_have_the_same_noise():
-    white, survey = (line.get_ydata() for line in bk.lessons.two_skies().axes[-1].lines)
-    assert (abs(white[1]), survey[1]) == (pytest.approx(0, abs=0.02), pytest.approx(0.53, abs=0.03))
 
 
 class TestTrustExplorer:

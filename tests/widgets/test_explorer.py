@@ -7,8 +7,7 @@ import pytest
 from conftest import refused
 
 import blendkit as bk
-from blendkit.figures.style import COLOURS
-from blendkit.widgets.view import CAPTIONS, JS
+from blendkit.widgets.view import CAPTIONS
 
 explorer = pytest.fixture(lambda accepted: bk.BlendExplorer(accepted))
 
@@ -37,14 +36,6 @@ def test_the_recipe_is_what_the_sliders_show_and_render_makes_its_pixels(explore
     explorer.extra_noise.value = 2.0  # in the pixels, not in the recipe
     more = explorer.render()[0] - bk.render(accepted, explorer.recipe)[0]
     assert more.std() == pytest.approx(2 * explorer.view.sigma, rel=0.1)
-
-
-def test_sep_answers_in_words_one_object_and_two(explorer):
-    explorer.dx.value, explorer.dy.value = 20, 0
-    assert "SEP sees two objects" in explorer.verdict.value
-    assert "right within 2 %" in explorer.answer.value
-    explorer.dx.value = 1
-    assert "SEP sees one object" in explorer.verdict.value
 
 
 def test_a_galaxy_with_itself_is_a_sentence_and_the_pictures_stay(explorer):
@@ -173,10 +164,3 @@ def test_driving_leaves_the_explorer_as_it_was(explorer, drive):
     assert shown(explorer) == before
     controls = (*explorer.galaxies, *explorer.sliders.values(), explorer.surprise, explorer.reset)
     assert all(control.description and control.tooltip for control in controls)
-
-
-def test_one_colour_for_each_galaxy_everywhere(explorer):
-    script = re.search(r"const COLOURS = \[(.*?)\]", JS.read_text())[1].replace('"', "").split(", ")
-    assert script == [COLOURS[name].lower() for name in ("central", "companion", "overlap")]
-    assert COLOURS["central"] in explorer._repr_mimebundle_()[CAPTIONS][-1]
-    assert not {COLOURS["central"], COLOURS["companion"]} & set(COLOURS["methods"])
