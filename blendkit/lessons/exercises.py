@@ -123,7 +123,7 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
         ("states", np.isfinite(table["within_1"]).any())],
     "05.4": lambda method: [
         ("level", np.allclose(a := _tried(method)[0], _tried(method, LEVELS)[0], rtol=0.05, equal_nan=True)),
-        ("bias", (ratio := np.nanmedian(a / _tried("SEP")[0])) > 0.9, ratio)],
+        ("bias", 0.9 < (ratio := np.nanmedian(a / _tried("SEP")[0])) < 1.1, ratio)],
     "06.1": lambda pair: [
         ("same", len(pair[0]) == len(pair[1]) > 0, len(pair[0]), len(pair[1])),
         ("apart", all(pair[0]["distance"] > pair[0]["r_eff"].max(axis=1))),
