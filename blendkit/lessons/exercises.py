@@ -100,7 +100,7 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
         pixels=np.argmax((SEEN == 1) * b["distance"]), nearest=np.argmin(np.where(SEEN == 1, r, 99))),
     "02b.2": lambda pattern: [
         ("size", np.shape(p := np.array(pattern, float)) == (3, 3), np.shape(p)),
-        ("sides", np.ptp(p.reshape(len(p), -1), axis=1).max() == 0),
+        ("sides", np.allclose(p, p[..., ::-1])),
         ("even", abs(p.sum()) < 1e-6, p.sum()), ("lower", p[0].sum() > p[2].sum())],
     "03.2": lambda best: _alike(
         best(Table({"epoch": [1, 2, 3, 4], "loss": [9, 7, 6, 5], "val_loss": [9.5, 7.1, 6.6, 7.3]})), 3,
@@ -123,7 +123,7 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
         ("states", np.isfinite(table["within_1"]).any())],
     "05.4": lambda method: [
         ("level", np.allclose(a := _tried(method)[0], _tried(method, LEVELS)[0], rtol=0.05, equal_nan=True)),
-        ("bias", (ratio := np.nanmedian(a / _tried("SEP")[0])) > 0.9, ratio)],
+        ("bias", 0.9 < (ratio := np.nanmedian(a / _tried("SEP")[0])) < 1.1, ratio)],
     "06.1": lambda pair: [
         ("same", len(pair[0]) == len(pair[1]) > 0, len(pair[0]), len(pair[1])),
         ("apart", all(pair[0]["distance"] > pair[0]["r_eff"].max(axis=1))),
