@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -56,9 +57,9 @@ def networks() -> str:
     """Every network that comes with blendkit answers for one blend."""
     sample = bk.clean(bk.load_sample("synthetic", n=30, seed=0))
     image = bk.render(sample, bk.draw_blends(sample, 1, seed=0), masks=False)[0]
-    for name in bk.weights.shipped():
+    for name in bk.models.BUILDERS:
         bk.deblenders.Network(name)(image)
-    return ", ".join(bk.weights.shipped())
+    return ", ".join(bk.models.BUILDERS)
 
 
 def jupyter() -> str:
@@ -103,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", default=42, type=int)
     args = parser.parse_args(argv)
     os.environ |= ALONE
+    warnings.filterwarnings("error", "the simulated galaxies cannot be kept")
     given = args.profile, args.seed
     steps = {"this machine": machine, "the galaxies": lambda: galaxies(*given), "the networks": networks,
              "the scoreboard": scoreboard,

@@ -77,7 +77,8 @@ def wheels(folder: Path, platforms: list[str], python: str) -> None:
     for name in platforms:
         kinds = [f"--platform={tag}" for tag in PLATFORMS[name]]
         only = ["--only-binary=:all:", f"--python-version={python}", "--implementation=cp", *kinds]
-        subprocess.run([*pip, "download", "--quiet", "--dest", folder, *only, *needed], check=True)
+        also = ["appnope"] if name == "mac" else []  # ipykernel's there: pip reads conditions as on this machine
+        subprocess.run([*pip, "download", "--quiet", "--dest", folder, *only, *needed, *also], check=True)
 
 
 if __name__ == "__main__":
