@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from astropy.table import Table
 from conftest import SKY, changed, gaussian_light, module, refused
 from scipy.ndimage import distance_transform_edt
 
@@ -12,7 +11,7 @@ import blendkit as bk
 from blendkit.data.cleaning import read_decisions, table1
 from blendkit.data.photometry import flux_auto
 from blendkit.data.simulate import simulate
-from blendkit.data.sky import empty_pixels, fill_with_sky, sky_bank
+from blendkit.data.sky import empty_pixels, sky_bank
 
 TWO_EACH = {"neighbours": [(0, 22, 30.0), (-24, -5, 12.0)], "mags": np.linspace(20, 21.5, 8)}
 crowded = module(lambda make_sample: make_sample(8, (80, 80), **TWO_EACH))
@@ -57,12 +56,6 @@ class TestNoise:
         assert bank.std() == pytest.approx(outside.std(), rel=0.05)
         assert np.abs(bank).max() < 8 * SKY, "no objects"
 
-    def test_hardly_any_sky_and_none(self):
-        rng, empty = np.random.default_rng(0), np.arange(1600).reshape(40, 40) < 3
-        image = rng.normal(size=empty.shape).astype("f4")
-        assert set(fill_with_sky(image, ~empty, empty, rng).ravel()) == set(image[empty])
-        refused(lambda: fill_with_sky(image, ~empty, empty & False, rng), "no empty pixel")
-
     def test_empty_pixels_keep_their_distance(self):
         segmap = np.zeros((60, 60), np.uint8)
         segmap[30, 30] = 3
@@ -100,11 +93,6 @@ class TestReport:
             assert (flux_auto(clean.images, clean.own_masks()) == clean.catalog["flux_auto"]).all()
         assert list(hst_clean.report["id"]) == list(hst.catalog["id"])
         assert 80 <= len(hst_clean) < len(hst) == 96
-
-    def test_table1(self):
-        table = table1(Table({"morphology": ["irr", "sph", "irr"], "kept": [True, False, False]}))
-        assert list(table["type"]) == ["sph", "disk", "sphd", "irr", "total"]
-        assert (table["before"].tolist(), table["after"].tolist()) == ([1, 0, 0, 2, 3], [0, 0, 0, 1, 1])
 
 
 class TestCutsAndDecisions:

@@ -6,7 +6,7 @@ import pytest
 import sep
 from conftest import SKY, gaussian_light, in_python, noisy, refused
 
-from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux, own_shape
+from blendkit.data.photometry import COLD, HOT, detect, flux_auto, kron_flux
 from tools.reference import half_light_radius
 
 THRESHOLD = 1.2 * SKY  # where the segments of the survey end, roughly
@@ -88,15 +88,6 @@ class TestDetect:
         assert (isophotal < 1.02).all()
         assert (kron > 1.2).all()
         assert (np.abs(masked - 1) < 0.1).all()
-
-    def test_what_is_found_on_a_lone_galaxy(self, galaxy):
-        image = noisy(galaxy)
-        found = detect(image)
-        assert (found.kron == found.kron_masked).all()
-        assert flux_auto(image[None], found.segmap[None] == 1)[0] == pytest.approx(found.kron_masked[0], rel=0.01)
-        assert own_shape(image, found.segmap == 1)["x"] == pytest.approx(found.x[0], abs=0.1)
-        assert (detect(image.astype(float)).kron_masked == found.kron_masked).all(), "double precision gives the same"
-        assert (image == noisy(galaxy)).all()
 
     @pytest.mark.parametrize(("value", "word"), [(0.0, "noise"), (3.0, "noise"), (np.nan, "NaN"), (np.inf, "infinite")])
     def test_stamps_that_cannot_be_measured(self, value, word):

@@ -84,14 +84,6 @@ class TestGalaxies:
 
 
 class TestStamps:
-    def test_form(self, sample):
-        assert (sample.images.shape, sample.zeropoint, sample.pixel_scale) == ((N, 128, 128), 25.96, 0.06)
-        assert (sample.segmaps[:, 64, 64] == sample.catalog["segval"]).all()
-        assert len(set(sample.catalog["segval"])) > 1, "the central galaxy's label is not always 1"
-        own = sample.own_masks()
-        assert own.sum((1, 2)).min() >= 10
-        assert own[:, 62:67, 62:67].mean() > 0.95
-
     def test_neighbours_only_add_light(self, sample, alone):
         for name in ("id", "mag", "r_eff", "z", "morphology", "truth_bad", "truth_flux"):
             assert (sample.catalog[name] == alone.catalog[name]).all(), name

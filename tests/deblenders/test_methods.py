@@ -10,7 +10,7 @@ from astropy.table import Table
 from conftest import refused
 
 import blendkit as bk
-from blendkit.deblenders import METHODS, SEP, Network, Sersic
+from blendkit.deblenders import METHODS, SEP, Sersic
 from blendkit.deblenders import sep as sep_room
 from blendkit.deblenders import sersic as sersic_room
 
@@ -36,9 +36,6 @@ class TestMeasure:
         assert tables["SEP"].meta["matching"].startswith("pixels only"), "made by the user, without truth"
         assert tables["S"].meta["matching"].startswith("true positions")
         assert "matching" not in tables["mine"].meta
-
-    def test_all_methods_of_the_kit_are_there(self):
-        assert set(METHODS) == {"SEP", "sersic", "fractions", "blend2flux", "blend2mask2flux", "unet"}
 
     def test_truth_is_given_to_those_that_ask(self, scene):
         def oracle(images, truth):
@@ -87,10 +84,10 @@ class TestClassicalMethods:
 
     def test_many_processes_give_the_same(self, scene, method, room):
         rows = np.random.default_rng(0).permutation(room.SMALL_BATCH + 1) % 2
-        parallel, alone = (method(n_jobs=n)(scene[1][rows]) for n in (2, 1))
-        for name in alone.colnames:
-            np.testing.assert_array_equal(parallel[name], alone[name])
-            assert len(np.unique(alone[name][rows == 0], axis=0)) == 1
+        parallel, alone = method(n_jobs=2)(scene[1][rows]), method(n_jobs=1)(scene[1][:2])[rows]
+        assert (parallel["case"] == alone["case"]).all()
+        rtol = 1e-6 if method is Sersic else 0  # the last digits of a fit may differ
+        np.testing.assert_allclose(parallel["flux"], alone["flux"], rtol=rtol)
 
     def test_no_blends(self, scene, method, room):
         for truth in (None, scene[0][:0]):
@@ -195,8 +192,3 @@ class TestUnseen:
         for name, table in (("blends", blends), ("pred", known)):
             table.write(tmp_path / f"{name}.ecsv")
         self.refused_by_all(*(Table.read(tmp_path / f"{name}.ecsv") for name in ("blends", "pred")))
-
-    def test_a_shipped_network_says_what_it_saw_in_few_words(self):
-        meta = Network("fractions", batch=2)(np.random.default_rng(0).normal(0, 1, (2, 128, 128))).meta
-        assert " to " in meta["trained_on"]["seeds"], "a range, not a list"
-        assert len(str(dict(meta))) < 1000

@@ -130,17 +130,7 @@ class TestSources:
             assert (table.meta["method"], table.meta["trained_on"]) == ("small", {"seeds": "1001", "galaxies": "abc"})
             np.testing.assert_allclose(table["flux"], Network(network)(images[:4])["flux"], rtol=1e-6)
 
-    def test_a_keras_file_of_a_list_of_outputs(self, images, tmp_path):
-        blend = keras.Input((*SHAPE, 1))
-        masks = keras.layers.Conv2D(2, 1, activation="sigmoid")(blend)
-        fluxes = keras.layers.Dense(2)(keras.layers.Flatten()(blend))
-        keras.Model(blend, [masks, fluxes]).save(tmp_path / "mine.v1.keras")
-        table = Network(tmp_path / "mine.v1.keras", masks=True)(images[:2])
-        assert (table["masks"].shape, table.meta["method"]) == ((2, *SHAPE, 2), "mine")
-        assert "trained_on" not in table.meta
-
     def test_what_cannot_measure(self, network):
-        refused(lambda: Network("nothing"), "nothing", error=FileNotFoundError)
         for stamps in (np.zeros((2, 64, 64)), np.zeros(SHAPE)):
             refused(lambda stamps=stamps: Network(network)(stamps), "expected")
         for key, build in (("masks", models.blend2flux), ("images", models.unet)):

@@ -34,17 +34,6 @@ def draw(*objects):
     return noisy(*(gaussian_light(SHAPE, CENTRE[0] + dy, CENTRE[1] + dx, flux, 2.5) for dy, dx, flux in objects))
 
 
-@pytest.fixture(scope="module")
-def real(hst_clean):
-    """600 blends of real galaxies: more than one process measures alone."""
-    blends = bk.draw_blends(hst_clean, 600, seed=3)
-    images, _, fluxes = bk.render(hst_clean, blends, masks=False)
-    return blends, images, fluxes
-
-
-tables = pytest.fixture(scope="module")(lambda real: sep_baselines(real[1], real[0]))
-
-
 class TestMatching:
     """A central galaxy at (40, 40) with a radius of 4 pixels, companions at (dx, dy), objects of (x, y, flux)."""
 
@@ -123,22 +112,17 @@ class TestKnownBlends:
         assert not masks[2:].any()
 
 
-class TestThreeFluxes:
-    def test_one_run_is_three_in_any_slice(self, real, tables):
-        rows = np.random.default_rng(0).permutation(600)[:40]
-        assert list(tables) == list(LABELS.values())
-        for kind, label in LABELS.items():
-            alone = SEP(truth=real[0][rows], flux=kind)(real[1][rows])
-            assert tables[label].meta == alone.meta
-            for name in alone.colnames:
-                np.testing.assert_array_equal(tables[label][rows][name], alone[name])
-
-    def test_plain_kron_counts_the_neighbour_twice(self, real, tables):
-        """On real galaxies its error is several times that of masked Kron, which is the best of the three."""
-        error = {name: 100 * np.nanmean(np.abs(table["flux"] / real[2] - 1)) for name, table in tables.items()}
-        isophotal, kron, masked = error.values()
-        assert kron > 2 * max(masked, isophotal)
-        assert 10 < masked < min(50, 1.05 * isophotal)
+def test_one_run_is_three_fluxes_in_any_slice(hst_clean):
+    """600 blends of real galaxies: more than one process measures alone."""
+    blends, rows = bk.draw_blends(hst_clean, 600, seed=3), np.random.default_rng(0).permutation(600)[:40]
+    images = bk.render(hst_clean, blends, masks=False)[0]
+    tables = sep_baselines(images, blends)
+    assert list(tables) == list(LABELS.values())
+    for kind, label in LABELS.items():
+        alone = SEP(truth=blends[rows], flux=kind)(images[rows])
+        assert tables[label].meta == alone.meta
+        for name in alone.colnames:
+            np.testing.assert_array_equal(tables[label][rows][name], alone[name])
 
 
 @pytest.mark.parametrize(("images", "settings", "word"), [
