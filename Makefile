@@ -7,6 +7,7 @@ SEED ?= 42
 RESULTS ?= results
 STICK ?= results/stick
 PLATFORMS ?=
+PYTHONS ?= 3.11 3.12 3.13
 HOST := 127.0.0.1
 PORT := 8765
 
@@ -24,7 +25,7 @@ help:
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make book       the notebooks as a web book in build/book, after make tutorial where RESULTS lacks one (30 MB, works from disk)"
 	@echo "make ready      the evening before a class: is this machine ready, without the network?"
-	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=linux|mac)"
+	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=\"linux mac\" PYTHONS=\"3.11 3.12\")"
 	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
 	@echo "make test       everything that the continuous integration runs"
 	@echo "make bench      timings, as ratios against a reference"
@@ -46,7 +47,7 @@ ready: $(READY)
 	@$(BIN)/python -m tools.ready --seed="$(SEED)"
 
 stick: $(READY)
-	@$(BIN)/python -m tools.stick "$(STICK)" --platforms="$(PLATFORMS)"
+	@$(BIN)/python -m tools.stick "$(STICK)" --platforms="$(PLATFORMS)" --python="$(PYTHONS)"
 
 scoreboard: $(READY)
 	@$(BIN)/python -m tools.scoreboard --host="$(HOST)" --port="$(PORT)" --out="$(RESULTS)/scoreboard"
@@ -70,7 +71,7 @@ $(READY): pyproject.toml | filter
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11, 3.12 or 3.13, for example with 'sudo apt install python3 python3-venv'."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "blendkit needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) -V 2>&1): try 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: install it, for example with 'sudo apt install python3-venv'."; exit 1; }
-	@echo "Installing into $(VENV) (3.5 GB, once; a few minutes) ..."
+	@echo "Installing into $(VENV) (4 GB, once; a few minutes) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' || { echo "The installation failed (see above): check the network, then type 'make $(MAKECMDGOALS)' again."; exit 1; }
 	@touch $(READY)

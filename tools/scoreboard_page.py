@@ -50,7 +50,7 @@ def page(board, address):
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="10">
 <meta name="viewport" content="width=device-width"><title>Class scoreboard</title>
 <link rel="stylesheet" href="/style.css"></head><body><h1>Class scoreboard</h1>
-<p>The same blends for all. Hand in your method:
+<p>{len(board["rows"])} methods on the same blends. Hand in yours:
 <code>bk.submit("your name", your_method, to="{html.escape(address)}")</code></p>
 {game if board["guesses"] else ""}{"" if rows else empty}
 <table><thead><tr><th scope="col">#</th><th scope="col">name</th><th scope="col">method</th>

@@ -46,13 +46,13 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
         bar.set_ticks([tick for tick in (20, 30, 40, 60, 100, 200, 300) if levels[0] < tick < levels[-1]])
         bar.minorticks_off()
         left.plot(*np.transpose(path), "-", color=COLOURS["companion"], linewidth=1.5)
-        left.plot(*np.transpose([path[0], *ends]), "o", color=COLOURS["companion"], label="after each epoch")
+        left.plot(*np.transpose([path[0], *ends]), "o", color=COLOURS["companion"], markeredgecolor="white", zorder=5)
         left.set(xlabel="knob 1: light near the centre", ylabel="knob 2: all other light", xlim=(-0.3, 2.3))
         left.set(ylim=(-0.6, 1.6), title="the loss for every setting of the knobs")
         right.plot(np.arange(len(losses)) / (len(path) - 1) * epochs, losses, color=COLOURS["companion"])
         right.set(xlabel="epoch", ylabel="loss: MAPE (%)", ylim=(0, None), xticks=range(epochs + 1))
         right.set_title(f"the loss curve of this walk ends at {losses[-1]:.0f} %")
-        left.legend(loc="lower left", labelcolor="white")
+        left.text(0.03, 0.04, "dots: the start, and after each epoch", transform=left.transAxes, color="white")
     return fig
 
 

@@ -22,6 +22,7 @@ from ..blends.rendering import render
 from ..data.check import floats, require
 from ..data.cleaning import clean
 from ..data.load import load_sample
+from ..data.remote import CHECKOUT
 from ..deblenders.methods import checked, labelled, measure
 from ..deblenders.network import Network
 from ..metrics.scores import by_member, measurements, tabulate
@@ -67,7 +68,7 @@ def submit(name: str, method, *, to: str | os.PathLike | None = None) -> Readabl
         the central galaxy first, and perhaps `flux_err`. Of an explorer the rounds of its guess game are handed in.
     to : str or path, optional
         A folder that the class shares, or the address that `make scoreboard` tells; by default the environment
-        variable BLENDKIT_CLASS, else ``results/scoreboard``.
+        variable BLENDKIT_CLASS, else ``results/scoreboard`` of the checkout.
     """
     to, sent = _place(to), {"name": word(name, "the name"), "token": _token()}
     if hasattr(method, "tally"):
@@ -147,7 +148,8 @@ def whose(name: str, owner: str, mine: str) -> None:
 
 
 def _place(to):
-    to = os.fspath(to or os.environ.get("BLENDKIT_CLASS") or "results/scoreboard")
+    home = CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path()
+    to = os.fspath(to or os.environ.get("BLENDKIT_CLASS") or home / "results" / "scoreboard")
     return to.rstrip("/") if to.startswith(("http://", "https://")) else Path(to).expanduser()
 
 
