@@ -24,6 +24,11 @@ TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for pat
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = {str(path.relative_to(FOLDER)): json.loads(path.read_text()) for path in FOLDER.rglob("*.ipynb")}
 HEAVY = {"keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotly", "anywidget", "ipywidgets", "scipy"}
+FACE = {
+    "Sample", "load_sample", "clean", "split", "draw_blends", "make_blends", "render", "export", "load_published",
+    "deblenders", "measure", "match", "scores", "metrics", "figures", "models", "train", "weights", "preflight",
+    "BlendExplorer", "StampInspector", "export_html", "lessons", "profile", "submit", "tables",
+}  # fmt: skip
 COMES_WITH = {"h5py": "tensorflow", "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow",
               "nbformat": "nbconvert", "mpl_toolkits": "matplotlib", "pil": "matplotlib",
               "traitlets": "ipywidgets"}  # fmt: skip
@@ -46,6 +51,7 @@ class TestFace:
         assert not loaded & unwanted
 
     def test_what_design_promises_is_there(self):
+        assert set(bk.__all__) >= FACE
         assert len(bk.__all__) == len(set(bk.__all__))
         assert set(bk.__all__) <= set(dir(bk))
         assert bk.__version__ == PROJECT["project"]["version"]
