@@ -51,7 +51,7 @@ def fetch(url: str, known_hash: str, path: Path, cure: str | None = None) -> Pat
             part = Path(stage) / path.name
             watched = sys.stderr.isatty()
             if not watched:
-                print(f"Downloading {path.name} from {url}", file=sys.stderr)
+                print(f"Downloading {path.name} from {url}")  # on stderr a notebook would show it in red
             pooch.HTTPDownloader(watched, chunk_size=2**20, timeout=TIMEOUT, **_ASK)(url, str(part), None)
             require(hash_matches(part, known_hash), f"the file arrived corrupted (its checksum is not {known_hash})")
             os.replace(part, path)

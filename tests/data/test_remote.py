@@ -129,7 +129,7 @@ class TestDownload:
         folder.mkdir(parents=True)  # an empty folder is filled
         sample = bk.load_sample("candels")
         out, err = capsys.readouterr()
-        assert (out, err.count("\n"), err.count("\r")) == ("", 1, 0)
+        assert (err, out.count("\n"), out.count("\r")) == ("", 1, 0)
         assert (len(sample), sample.name, contents(folder)) == (4, "CANDELS", release)
         assert list(folder.parent.iterdir()) == [folder]
         (folder / "as usual").touch()
