@@ -42,4 +42,4 @@ def test_without_a_network_one_sentence_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path))
     monkeypatch.setattr(load, "URL", "http://127.0.0.1:9/output_catalog.csv")
     assert lessons.published() == (None, None)
-    assert [line[:27] for line in capsys.readouterr().out.splitlines()] == ["You see the stored numbers "]
+    assert [line[:11] for line in capsys.readouterr().out.splitlines()] == ["Downloading", "You see the"]
