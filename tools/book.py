@@ -85,10 +85,6 @@ def build(results: Path, out: Path) -> None:
             executed = results / place if (results / place).is_file() else path
             (source / "notebooks" / place).parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(readable(executed, place, extra), source / "notebooks" / place)
-        # parts of the book that are still to be written have no line in its contents
-        lines = (source / "index.md").read_text(encoding="utf-8").splitlines(keepends=True)
-        there = [line for line in lines if line[0] != "/" or any(source.glob(f"{line[1:].rstrip()}.*"))]
-        (source / "index.md").write_text("".join(there), encoding="utf-8")
         site, work = Path(draft) / "site", Path(draft) / "work"
         wrong = build_main(["-q", "-W", "--keep-going", "-d", str(work), str(source), str(site)])
         require(not wrong, "Sphinx complains about the book (see above), so nothing was changed: mend that first.")

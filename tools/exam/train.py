@@ -13,7 +13,6 @@ from astropy.table import vstack
 
 import blendkit as bk
 from blendkit.blends.recipe import split
-from blendkit.data.check import require
 from blendkit.data.cleaning import clean
 from blendkit.data.load import read_folder
 from blendkit.data.photometry import flux_auto
@@ -146,27 +145,11 @@ def parents(exam: Exam, seed: int, **population: float) -> Sample:
 
 
 def join(samples: Sequence[Sample]) -> Sample:
-    """Several samples as one, for example simulations of several seeds, or real galaxies and synthetic ones.
-
-    They keep the catalogue columns that all have (and `truth_flux`, NaN for real galaxies, if any has it) and each
-    one's sky. Stamp size, pixel scale, zeropoint and whether there is a `flux_auto` must be the same, ids different.
-    """
-    require(len(samples), "no sample was given to join, expected at least one: give a list of samples.")
+    """Simulations of several seeds as one sample, which keeps each one's sky."""
     first = samples[0]
-    alike = {
-        (s.images.shape[1:], float(s.pixel_scale), float(s.zeropoint), "flux_auto" in s.catalog.colnames)
-        for s in samples
-    }
-    what = "(stamp size, pixel scale, zeropoint, whether there is a flux_auto)"
-    require(len(alike) == 1, f"{what} = {alike}, expected one for all: join samples that were made and cleaned alike.")
-    catalogs = [sample.catalog.copy() for sample in samples]
-    simulated = ["truth_flux" in catalog.colnames for catalog in catalogs]
-    for catalog, made in zip(catalogs, simulated, strict=True):
-        if any(simulated) and not made:
-            catalog["truth_flux"] = np.nan
     skies = {sample.sky_fingerprint: sample.sky for sample in samples}
     stacks = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("images", "segmaps"))
-    catalog = vstack(catalogs, join_type="inner", metadata_conflicts="silent")
+    catalog = vstack([sample.catalog for sample in samples], metadata_conflicts="silent")
     name, sky = " and ".join(dict.fromkeys(s.name for s in samples)), np.concatenate(list(skies.values()))
     return Sample(*stacks, catalog, first.zeropoint, first.pixel_scale, name, sky_stamps=sky)
 
