@@ -1,19 +1,15 @@
 """Model fitting, the classical way to take a blend apart: two Sersic profiles seen through the PSF, fitted at once."""
 
-import warnings
 from dataclasses import dataclass
-from functools import partial
-from typing import Self
+from functools import lru_cache, partial
 
 import numpy as np
 from astropy.convolution import Gaussian2DKernel
-from astropy.modeling import Fittable2DModel, Parameter
-from astropy.modeling.fitting import TRFLSQFitter
 from astropy.modeling.models import Sersic2D
 from astropy.table import Table
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy import fft
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import least_squares
 from scipy.special import gamma, gammaincinv
 
 from ..data.check import plain, require
@@ -30,7 +26,11 @@ MARGIN = 10  # pixels of sky around SEP's segments that are fitted too
 REACH = 4.0  # pixels that a centre may move from where it starts
 SMALLEST_Q = 0.1
 MISMATCH = 0.03  # of the light: what no profile reproduces, added to the noise so that bright cores do not rule the fit
-TOLERANCE, MAX_STEPS = 1e-5, 100  # relative change of chi square that ends a fit; the fitter's steps at most
+# of flux (in units of where it starts), x and y (from there), log r_eff, n, and the ellipticity as a vector
+LOWEST = np.array([0, -REACH, -REACH, np.log(0.5), 0.3, SMALLEST_Q - 1, SMALLEST_Q - 1])
+HIGHEST = np.array([np.inf, REACH, REACH, np.log(40), 6, 1 - SMALLEST_Q, 1 - SMALLEST_Q])
+STEP = np.sqrt(np.finfo(float).eps)  # relative, of the derivatives
+TOLERANCE, MAX_STEPS = 1e-5, 100  # relative change of the parameters that ends a fit; steps at most
 _FINE = ((4, 4), (1, 20))  # within so many pixels of a centre, so many samples along each side of a pixel
 _PEAK_SIGMA, _PEAK_RADIUS = 1.5, 4  # pixels: smoothing in which a second peak is sought, and where its light is summed
 _FAINTEST_START = 0.1  # of the first galaxy's flux, for a second one that SEP did not find
@@ -130,50 +130,27 @@ def _profile(shape, row, column, log_r, n, e1, e2):
     return light
 
 
-class _Seen(Fittable2DModel):
-    """A Sersic profile as the PSF shows it in a window: flux in units of where it starts, ellipticity as a vector."""
-
-    flux = Parameter(bounds=(0, None))
-    x = Parameter()
-    y = Parameter()
-    log_r = Parameter(bounds=(np.log(0.5), np.log(40)))
-    n = Parameter(bounds=(0.3, 6))
-    e1 = Parameter(bounds=(SMALLEST_Q - 1, 1 - SMALLEST_Q))
-    e2 = Parameter(bounds=(SMALLEST_Q - 1, 1 - SMALLEST_Q))
-
-    @classmethod
-    def starting(cls, window: _Window, flux, x, y, log_r, n, e1, e2) -> Self:
-        """A model at the start of a fit, bounded."""
-        model = cls(1.0, x, y, np.clip(log_r, *cls.log_r.bounds), n, e1, e2)
-        model.x.bounds = max(x - REACH, window.columns.start), min(x + REACH, window.columns.stop - 1)
-        model.y.bounds = max(y - REACH, window.rows.start), min(y + REACH, window.rows.stop - 1)
-        model.window, model.unit, model.key = window, flux, None
-        return model
-
-    def evaluate(self, columns, rows, *values):
-        """The light in the window, kept for the next call: a fitter changes one galaxy at a time."""
-        key = tuple(float(np.squeeze(value)) for value in values)
-        if key != self.key:
-            self.key, self.light = key, self.unit * self.window.light(*key)
-        return self.light
-
-
 def _fit(image, weights, window, starts):
     """Fit profiles at once: parameters (k, 7), weighted derivatives (pixels, 7 k) and covariance (7 k, 7 k)."""
-    rows, columns = np.mgrid[window.rows, window.columns]
     data, weights = image[window.rows, window.columns], weights[window.rows, window.columns]
-    model = _Seen.starting(window, *starts[0])
-    for start in starts[1:]:
-        model += _Seen.starting(window, *start)
-    fitter = TRFLSQFitter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # a fit that ran out of steps is used as it is
-        best = fitter(model, columns, rows, data, weights=weights, maxiter=MAX_STEPS, acc=TOLERANCE)
-    params = np.reshape(best.parameters, (len(starts), 7)).copy()
-    params[:, 0] *= [start[0] for start in starts]
-    derivatives = fitter.fit_info.jac
-    chi_square = 2 * fitter.fit_info.cost / max(np.count_nonzero(weights) - params.size, 1)
-    return params, derivatives, chi_square * np.linalg.pinv(derivatives.T @ derivatives, hermitian=True)
+    starts = np.array(starts, float)
+    units, starts[:, 0] = starts[:, 0].copy(), 1.0  # fluxes are fitted in units of where they start
+    low, high = (bound + starts * (0, 1, 1, 0, 0, 0, 0) for bound in (LOWEST, HIGHEST))
+    low[:, 1:3] = np.maximum(low[:, 1:3], (window.columns.start, window.rows.start))
+    high[:, 1:3] = np.minimum(high[:, 1:3], (window.columns.stop - 1, window.rows.stop - 1))
+    light = lru_cache(maxsize=4 * len(starts))(window.light)  # one galaxy changes at a time
+
+    def off(values):
+        galaxies = values.reshape(-1, 7).tolist()
+        model = sum(unit * light(*params) for unit, params in zip(units, galaxies, strict=True))
+        return (weights * (model - data)).ravel()
+
+    start, bounds = np.clip(starts, low, high).ravel(), (low.ravel(), high.ravel())
+    best = least_squares(off, start, bounds=bounds, diff_step=STEP, xtol=TOLERANCE, max_nfev=MAX_STEPS)
+    params = best.x.reshape(-1, 7)
+    params[:, 0] *= units
+    chi_square = 2 * best.cost / max(np.count_nonzero(weights) - params.size, 1)
+    return params, best.jac, chi_square * np.linalg.pinv(best.jac.T @ best.jac, hermitian=True)
 
 
 def _taken_apart(image, found, matched, position, psf):
