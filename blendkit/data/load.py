@@ -2,16 +2,15 @@
 
 import json
 import os
-import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from astropy.table import Table
 
 from .check import floats, read_table, require
-from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing, settle
+from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing
 from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample
 from .simulate import VERSION, simulate
 
@@ -102,23 +101,17 @@ def _catalog(path: Path) -> Table:
 
 
 def _synthetic(n: int, seed: int, noise: str) -> Sample:
-    """Simulate, or take from the cache; the cache entry appears whole or not at all."""
+    """Take from the cache, or simulate: anew as well what lies there damaged, from the same seed."""
     folder = data_folder() / (f"synthetic-v{VERSION}-n{n}-seed{seed}" + f"-{noise}" * (noise != "correlated"))
-    if folder.is_dir():
-        try:
-            return read_folder(folder)
-        except (ValueError, OSError):
-            shutil.rmtree(folder, ignore_errors=True)  # damaged: made anew, from the same seed
+    with suppress(ValueError, OSError):
+        return read_folder(folder)
     sample = simulate(n, seed, noise=noise)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".simulating-", dir=folder.parent) as draft:
-            settle(sample.save(Path(draft) / folder.name), folder)
+        return read_folder(sample.save(folder))
     except OSError as error:
         why = f"the simulated galaxies cannot be kept in '{folder.parent}' ({error.strerror})"
         warnings.warn(f"{why}: set BLENDKIT_DATA to a folder with room.", stacklevel=3)
         return sample
-    return read_folder(folder)
 
 
 def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, dict[str, Table]]:

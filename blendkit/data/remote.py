@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -46,40 +46,32 @@ def fetch(url: str, known_hash: str, path: Path, cure: str | None = None) -> Pat
     with _explained(f"cannot download {url}", cure or f"try again later, or download it by hand to {path}"):
         if path.is_file() and hash_matches(path, known_hash):
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as stage:
-            part = Path(stage) / path.name
+        with drafted(path.parent) as draft:
             watched = sys.stderr.isatty()
             if not watched:
                 print(f"Downloading {path.name} from {url}")  # on stderr a notebook would show it in red
-            pooch.HTTPDownloader(watched, chunk_size=2**20, timeout=TIMEOUT, **_ASK)(url, str(part), None)
+            part = str(draft / path.name)
+            pooch.HTTPDownloader(watched, chunk_size=2**20, timeout=TIMEOUT, **_ASK)(url, part, None)
             require(hash_matches(part, known_hash), f"the file arrived corrupted (its checksum is not {known_hash})")
-            os.replace(part, path)
     return path
 
 
 def fetch_candels() -> Path:
-    """The folder with the paper's CANDELS sample, downloaded on first use; it appears whole, or not at all."""
+    """The folder with the paper's CANDELS sample, downloaded on first use; it is filled whole, or not at all."""
     folder = (data_folder() / "candels").resolve()
     if not missing(folder):
         return folder
     page = f"https://doi.org/10.5281/zenodo.{CANDELS_RECORD}"
     by_hand = f"download {CANDELS_ARCHIVE} by hand from {page} and put its three files into {folder}"
     cure = f"try again later, use load_sample('synthetic') meanwhile, or {by_hand}"
-    with _explained(f"cannot download the CANDELS sample to {folder}, move it away first", cure):
-        occupied = folder.exists() and any(folder.iterdir())
-        require(not occupied, f"it is not empty and lacks {', '.join(missing(folder))}")
-    with _explained(f"cannot read the Zenodo record {CANDELS_RECORD} at {ZENODO}", cure):
+    with _explained(f"cannot get {CANDELS_ARCHIVE} from {ZENODO} into {folder}", cure):
+        occupied = any(folder.glob("[!.]*"))  # but for what another process writes
+        require(not occupied, f"this is not empty and lacks {', '.join(missing(folder))}, move it away first")
         url, checksum, size = _archive()
-    with _explained(f"cannot make {folder}", cure):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        free, need = shutil.disk_usage(folder.parent).free / 1e6, 3 * size / 1e6
-        require(free >= need, f"the disk has {free:.0f} MB free where {need:.0f} MB are needed")
-        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as stage:
-            archive = fetch(url, checksum, Path(stage) / CANDELS_ARCHIVE, cure)
-            with _explained(f"cannot unpack {CANDELS_ARCHIVE}", cure):
-                _unpack(archive, Path(stage) / "unpacked")
-            settle(Path(stage) / "unpacked", folder)
+        with drafted(folder, 3 * size) as draft:
+            archive = fetch(url, checksum, draft / CANDELS_ARCHIVE, cure)
+            _unpack(archive, draft)
+            archive.unlink()
     return folder
 
 
@@ -115,17 +107,6 @@ def missing(folder: Path) -> list[str]:
     return [name for name in CANDELS_FILES if not (folder / name).is_file()]
 
 
-def settle(draft: Path, folder: Path) -> None:
-    """Give a complete folder its name, unless another process was faster."""
-    with suppress(OSError):
-        folder.rmdir()
-    try:
-        os.replace(draft, folder)
-    except OSError:
-        if missing(folder):
-            raise
-
-
 def _archive() -> tuple[str, str, int]:
     """Address, checksum (``"md5:..."``) and size in bytes of the archive, from its Zenodo record."""
     response = requests.get(f"{ZENODO}/records/{CANDELS_RECORD}", timeout=TIMEOUT, **_ASK)
@@ -138,12 +119,11 @@ def _archive() -> tuple[str, str, int]:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Write the three files of the sample, and nothing else, into a new folder."""
-    folder.mkdir()  # bytes alone, no names, modes or links: before 3.11.4 tarfile has no filters
-    with tarfile.open(archive, "r:gz") as tar:
+    """Write the three files of the sample, and nothing else, into a folder."""
+    with tarfile.open(archive, "r:gz") as tar:  # bytes alone, no names, modes or links: before 3.11.4 it has no filters
         for name in CANDELS_FILES:
             found = [m for m in tar.getmembers() if m.isfile() and PurePosixPath(m.name).name == name]
-            require(len(found) == 1, f"it holds {name} {len(found)} times")
+            require(len(found) == 1, f"the archive holds {name} {len(found)} times")
             with tar.extractfile(found[0]) as source, open(folder / name, "wb") as target:
                 shutil.copyfileobj(source, target)
 
@@ -163,10 +143,8 @@ def _explained(task: str, cure: str) -> Iterator[None]:
                 why = "the connection broke before the whole file had arrived"
             case requests.RequestException():
                 why = f"no connection to the server, is this machine online? ({type(error).__name__})"
-            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-                why = "the disk is full, free some space first"
             case tarfile.TarError() | EOFError() | zlib.error():
-                why = f"it is not a whole gzipped tar archive ({error})"
+                why = f"what arrived is not a whole gzipped tar archive ({error})"
             case _:
-                why = str(error)
+                why = getattr(error, "strerror", None) or str(error)
         raise DownloadError(f"{task}: {why}; {cure}.") from None

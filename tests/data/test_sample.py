@@ -220,11 +220,11 @@ class TestSynthetic:
         monkeypatch.setattr(load, "simulate", lambda *a, **k: pytest.fail("simulated again"))
         assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
 
-    def test_an_interruption_leaves_nothing(self, data, monkeypatch):
+    def test_an_interruption_leaves_no_file(self, data, monkeypatch):
         monkeypatch.setattr(Table, "write", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             bk.load_sample("synthetic", n=3, seed=4)
-        assert os.listdir(data) == []
+        assert [path for path in data.rglob("*") if path.is_file()] == []
 
     def test_another_process_was_quicker(self, data, monkeypatch):
         making = load.simulate
