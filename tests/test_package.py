@@ -71,7 +71,8 @@ def public_names():
     """The functions and classes that notebooks and researchers call; those of rooms as "room.name"."""
     found = {name: getattr(bk, name) for name in bk.__all__}
     for room in ("figures", "deblenders", "metrics", "models", "tables"):
-        found |= {f"{room}.{name}": getattr(found[room], name) for name in getattr(found[room], "__all__", ())}
+        names = getattr(found[room], "__all__", [name for name in vars(found[room]) if not name.startswith("_")])
+        found |= {f"{room}.{name}": getattr(found[room], name) for name in names}
     return {name: value for name, value in found.items() if inspect.isroutine(value) or inspect.isclass(value)}
 
 

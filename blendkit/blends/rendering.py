@@ -55,7 +55,12 @@ def render(
     nobody = (rows < 0).all(axis=1)
     images[nobody] = bank[skies[nobody, 0]]
     fluxes = np.where(rows < 0, np.nan, true_fluxes(sample)[rows] * 10 ** (-0.4 * column(blends, "dmag")))
-    return images, _masks(sample, places) if masks else None, fluxes.astype(np.float32)
+    segments = np.zeros((len(blends), *stamps.shape[1:], rows.shape[1]), bool) if masks else None
+    for m, (row, dy, dx, orient, *_) in enumerate(zip(*_flat(places), strict=True)) if masks else ():
+        if row >= 0:
+            target = segments[m // rows.shape[1], ..., m % rows.shape[1]]
+            place_segment(target, sample.segmaps[row], sample.reach[row], orient, dy, dx)
+    return images, segments, fluxes.astype(np.float32)
 
 
 def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndarray:
@@ -106,15 +111,6 @@ def _sky_stamps(sample, fill):
 def _flat(places):
     """`placements` as flat lists."""
     return [values.ravel().tolist() for values in places]
-
-
-def _masks(sample, places):
-    reach, (n, k) = sample.reach.tolist(), places[0].shape
-    masks = np.zeros((n, *sample.segmaps.shape[1:], k), bool)
-    for m, (row, dy, dx, orient, *_) in enumerate(zip(*_flat(places), strict=True)):
-        if row >= 0:
-            place_segment(masks[m // k, ..., m % k], sample.segmaps[row], reach[row], orient, dy, dx)
-    return masks
 
 
 def _original_catalogue(sample, blends):

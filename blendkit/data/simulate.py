@@ -8,7 +8,7 @@ finer than the PSF. Lengths are in pixels, light in e-/s.
 import math
 import numbers
 from collections import namedtuple
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple, Self
 
 import galsim
@@ -66,12 +66,10 @@ def psf(sharper: float = 1.0) -> np.ndarray:
     return fourier_image(galsim.Convolve(optics, *detector))
 
 
-unit_sersic = cache(partial(galsim.Sersic, half_light_radius=1.0, trunc=8.0))
-
-
 def sersic(n: float, r_eff: float, q: float, angle: float, flux: float) -> galsim.GSObject:
     """Sersic profile: semi-major half-light radius `r_eff`, axis ratio `q`, major axis at `angle` from x."""
-    return unit_sersic(n).dilate(r_eff * math.sqrt(q)).withFlux(flux).shear(q=q, beta=angle * galsim.radians)
+    unit = galsim.Sersic(n, half_light_radius=1.0, trunc=8.0)
+    return unit.dilate(r_eff * math.sqrt(q)).withFlux(flux).shear(q=q, beta=angle * galsim.radians)
 
 
 class Disk(NamedTuple):

@@ -5,8 +5,3 @@ from .methods import METHODS, measure
 from .network import Network
 from .sep import LABELS, SEP, sep_baselines
 from .sersic import Sersic
-
-__all__ = [
-    "CASES", "LABELS", "METHODS", "SEP", "Network", "Sersic", "match", "match_pixels", "match_positions", "measure",
-    "sep_baselines",
-]  # fmt: skip

@@ -163,7 +163,12 @@ def _taken_apart(image, found, matched, position, psf):
     noise = np.median(np.abs(image[found.segmap == 0])) / 0.6745
     used = np.isin(found.segmap, [0, *(i + 1 for i in matched if i >= 0)])
     weights = used / np.hypot(noise, MISMATCH * gaussian_filter(image, 1.0))
-    window = _Window(*_around(found.segmap, used, [] if points is None else points), psf)
+    y, x = np.nonzero((found.segmap > 0) & used)
+    if points is not None:
+        x, y = np.append(x, points[:, 0]), np.append(y, points[:, 1])
+    axes = zip((y, x), image.shape, strict=True)
+    parts = (slice(max(int(at.min()) - MARGIN, 0), min(int(at.max()) + MARGIN + 1, side)) for at, side in axes)
+    window = _Window(*parts, psf)
     starts = _starts(image, weights, window, found, matched[there], points)
     params, derivatives, covariance = _fit(image, weights, window, starts)
     order = np.arange(len(params))
@@ -191,14 +196,6 @@ def _taken_apart(image, found, matched, position, psf):
         error = change @ covariance[np.ix_(others, others)] @ change + pixels.sum() * noise**2
         answer["flux_err"][place] = np.sqrt(error)
     return answer
-
-
-def _around(segmap, used, points):
-    """Rows and columns of a window that holds the segments to fit and the points, with sky around."""
-    y, x = np.nonzero((segmap > 0) & used)
-    y, x = np.append(y, [p[1] for p in points]), np.append(x, [p[0] for p in points])
-    axes = zip((y, x), segmap.shape, strict=True)
-    return tuple(slice(max(int(at.min()) - MARGIN, 0), min(int(at.max()) + MARGIN + 1, side)) for at, side in axes)
 
 
 def _starts(image, weights, window, found, matched, points):

@@ -8,10 +8,3 @@ from .scores import figure_5, figure_5_rows, flux_scores, iou, magnitude_scores,
 from .scores import values_of
 from .tables import ranking, readable, reference_cases, reference_scores, scoreboard, table1, table2, table3
 from .tables import write_scoreboard
-
-__all__ = [
-    "CASES", "FIGURE_5_CASES", "OUTLIER_DMAG", "binned_scores", "calibration", "case_shares", "delta_mag",
-    "difference", "figure_5", "figure_5_rows", "flux_scores", "iou", "magnitude_scores", "mask_scores",
-    "measurements", "ranking", "readable", "reference_cases", "reference_scores", "resample", "scoreboard", "scores",
-    "table1", "table2", "table3", "values_of", "weighted_median", "write_scoreboard",
-]  # fmt: skip
