@@ -71,11 +71,6 @@ class TestSamePixels:
         assert part.fingerprints == hst_clean[hst_clean.index(part.catalog["id"])].fingerprints
         assert list(part.catalog["id"]) == [i for i in hst[::-3].catalog["id"] if i in hst_clean.catalog["id"]]
 
-    def test_of_a_seed_and_an_id(self, crowded):
-        renamed = changed(crowded, id=crowded.catalog["id"] + 100)
-        images = [bk.clean(s, seed=seed, n_jobs=1).images for s, seed in ((crowded, 0), (crowded, 1), (renamed, 0))]
-        assert all((images[0] != other).any() for other in images[1:])
-
     def test_the_truth_is_not_read(self, synthetic, synthetic_clean):
         names = [name for name in synthetic.catalog.colnames if name.startswith("truth_")]
         cleaned = bk.clean(changed(synthetic, **{name: synthetic.catalog[name][::-1] for name in names}))

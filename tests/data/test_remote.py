@@ -1,11 +1,8 @@
 """The CANDELS download, whole, against a server on this machine that plays the Zenodo record."""
 
-import builtins
-import errno
 import hashlib
 import io
 import json
-import os
 import tarfile
 import threading
 from collections import namedtuple
@@ -188,25 +185,6 @@ class TestDownload:
         zenodo.archive = tar_gz([*hostile, *release.items(), *hostile])
         assert contents(fetch_candels()) == release
         assert set(tmp_path.rglob("*")) == {folder.parent, folder, *folder.iterdir()}
-
-    @pytest.mark.parametrize("name", [CANDELS_ARCHIVE, "candels_img.npy", "candels_cat.csv"])
-    def test_full_disk_and_interruption(self, zenodo, folder, monkeypatch, release, name):
-        """The file that is opened is left where it is when writing to it fails."""
-        usual, error = builtins.open, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        def open_(file, mode="r", *args, **kwargs):
-            opened = usual(file, mode, *args, **kwargs)
-            if "w" in mode and os.path.basename(file) == name:
-                raise error
-            return opened
-
-        with monkeypatch.context() as patch:
-            patch.setattr(builtins, "open", open_)
-            candels_failure(folder, CANDELS_ARCHIVE, "the disk is full")
-            error = KeyboardInterrupt()
-            with pytest.raises(KeyboardInterrupt):
-                fetch_candels()
-        assert (list(folder.iterdir()), contents(fetch_candels())) == ([], release)
 
     def test_too_little_space_is_seen_beforehand(self, zenodo, folder, monkeypatch):
         usage = namedtuple("usage", "total used free")(10**9, 0, 20)

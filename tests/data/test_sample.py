@@ -3,7 +3,6 @@
 import os
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import blendkit as bk
 from blendkit.data import load
 from blendkit.data.remote import CANDELS_FILES
 from blendkit.data.sample import META, MORPHOLOGIES, SKY
-from tools.exam.train import join
 
 IMAGES, SEGMAPS, CATALOG = CANDELS_FILES
 RELEASE = ["ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype", "segval"]
@@ -99,10 +97,6 @@ class TestSelecting:
         assert list(part.catalog["id"]) == ids
         assert part.sky is sample.sky, "the sky is the parent's"
 
-    @pytest.mark.parametrize("rows", [[], slice(0, 0), np.zeros(6, bool), [1, 2, 1]])
-    def test_no_galaxy_and_the_same_twice(self, make_sample, rows):
-        refused(lambda: make_sample(6)[rows])
-
     def test_index_of_ids(self, make_sample):
         sample = make_sample(6)[[3, 0, 5]]
         assert sample.index([10, 15, 13, 10]).tolist() == [1, 2, 0, 1]
@@ -117,13 +111,6 @@ class TestSelecting:
             sample.images = sample.images + 1
         for other in (replace(sample, images=2 * sample.images), changed(sample, segmaps=(np.s_[:, 0, 0], 7))):
             assert not set(other.fingerprints.values()) & set(sample.fingerprints.values())
-
-
-class TestJoining:
-    def test_the_parts_are_the_whole(self, make_sample):
-        whole = make_sample(8)
-        assert_same(join([whole[[1, 5, 2]], whole[[0, 3]]]), whole[[1, 5, 2, 0, 3]])
-        refused(lambda: join([whole, whole]), "more than once")
 
 
 WRONG = {  # part: a new value, or what is written where
@@ -160,10 +147,8 @@ FALSE_FILES = {
 
 class TestRefused:
     @pytest.mark.parametrize("case", WRONG)
-    def test_what_is_wrong_is_named(self, make_sample, tmp_path, case):
-        """In memory, and in a folder."""
+    def test_what_is_wrong_is_named(self, make_sample, case):
         sample, (changes, named) = make_sample(4), WRONG[case]
-        sample.save(tmp_path)
         parts = {"images": sample.images, "segmaps": sample.segmaps, "catalog": sample.catalog}
         for name, change in changes.items():
             if callable(change):
@@ -171,11 +156,6 @@ class TestRefused:
             else:
                 (parts if name in parts else parts["catalog"])[name][change[0]] = change[1]
         refused(lambda: bk.Sample(**parts), *named)
-        np.save(tmp_path / IMAGES, parts["images"])
-        np.save(tmp_path / SEGMAPS, parts["segmaps"])
-        parts["catalog"].rename_columns(["id", "r_eff", "morphology"], ["ID", "radius", "galtype"])
-        parts["catalog"].write(tmp_path / CATALOG, format="ascii.csv", overwrite=True)
-        refused(lambda: bk.load_sample(tmp_path))
 
     def test_other_things_that_are_wrong(self, make_sample):
         sample = make_sample(9)
@@ -219,22 +199,6 @@ class TestSynthetic:
         assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
         monkeypatch.setattr(load, "simulate", lambda *a, **k: pytest.fail("simulated again"))
         assert_same(bk.load_sample("synthetic", n=3, seed=4), first)
-
-    def test_an_interruption_leaves_no_file(self, data, monkeypatch):
-        monkeypatch.setattr(Table, "write", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            bk.load_sample("synthetic", n=3, seed=4)
-        assert [path for path in data.rglob("*") if path.is_file()] == []
-
-    def test_another_process_was_quicker(self, data, monkeypatch):
-        making = load.simulate
-
-        def slow(n, seed, noise):
-            monkeypatch.setattr(load, "simulate", making)
-            return bk.load_sample("synthetic", n=n, seed=seed)
-
-        monkeypatch.setattr(load, "simulate", slow)
-        assert (len(bk.load_sample("synthetic", n=2, seed=4)), len(os.listdir(data))) == (2, 1)
 
     def test_a_folder_without_room_is_told(self, data, capfd):
         data.write_text("a file where the folder should be")

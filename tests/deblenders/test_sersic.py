@@ -152,6 +152,11 @@ def test_stamps_that_are_even_and_oblong():
     assert (table["images"].shape, table["flux"][0]) == ((1, *shape, 2), pytest.approx(auto(*layers), rel=0.03))
 
 
+def test_many_processes_give_the_same(pair):
+    stack = np.repeat(pair[1][None], sersic.SMALL_BATCH + 1, axis=0)
+    np.testing.assert_allclose(Sersic(n_jobs=2)(stack)["flux"], Sersic(n_jobs=1)(stack)["flux"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("psf", [np.ones((4, 4)), np.ones((3, 5)), np.zeros((3, 3)), np.full((3, 3), np.nan)])
 def test_what_is_no_psf(psf):
     refused(lambda: Sersic(psf=psf), "side odd")

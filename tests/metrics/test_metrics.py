@@ -305,15 +305,6 @@ class TestCalibrationAndMasks:
         for wrong in (np.ones(4), np.full((4, 2), 1.5)):
             refused(partial(mask_scores, blends, {"a": wrong}), "'a'")
 
-    def test_errors_of_mask_scores_draw_companions_or_centrals(self):
-        blends, _ = catalogue(300, n_galaxies=20)
-        values = np.random.default_rng(0).random((300, 2))
-        columns = {"central": (values[:, 0], 0), "companion": (values[:, 1], 1), "both": (values.mean(axis=1), 0)}
-        for member, (column, place) in columns.items():
-            row = only_row(mask_scores(blends, {"a": values}), member=member, pair="all")
-            weights = resample(blends["id"][:, place])
-            assert_allclose(row["iou_err"], (weights @ column / weights.sum(axis=1)).std(ddof=1))
-
 
 class TestTables:
     def test_table2_holds_the_scores_of_each_member_and_of_all_together(self):

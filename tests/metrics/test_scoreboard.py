@@ -6,7 +6,7 @@ from astropy.table import Table
 
 import blendkit as bk
 from blendkit.deblenders import sep_baselines
-from blendkit.metrics import readable, reference_cases, reference_scores, scoreboard, write_scoreboard
+from blendkit.metrics import readable, reference_scores, scoreboard, write_scoreboard
 from tools.reference import like_for_like
 
 
@@ -56,12 +56,6 @@ def test_sep_fares_on_synthetic_galaxies_as_on_candels(pool, published):
     split, cases = (table["case"] for table in (paper["SExtractor"], predictions["SEP isophotal"]))
     assert np.average(cases == "both", weights=weights) == pytest.approx(np.mean(split == "both"), rel=0.1)
     assert np.average(cases == "more", weights=weights) < 2.5 * np.mean(split == "more")
-
-
-def test_stored_tables_leave_out_the_sample_being_measured():
-    assert set(reference_scores()["source"]) == {"hst-drizzled", "matched"}
-    assert set(reference_scores(but="hst-drizzled")["source"]) == {"matched"}
-    assert [table["share"].sum() for table in reference_cases(but="hst-drizzled").values()] == [pytest.approx(1)]
 
 
 def test_written_scoreboards_have_a_line_for_each_row_of_every_kind_of_method(tmp_path):
