@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -111,11 +111,10 @@ def _archive() -> tuple[str, str, int]:
     """Address, checksum (``"md5:..."``) and size in bytes of the archive, from its Zenodo record."""
     response = requests.get(f"{ZENODO}/records/{CANDELS_RECORD}", timeout=TIMEOUT, **_ASK)
     response.raise_for_status()
-    try:
+    with suppress(KeyError, TypeError, ValueError):
         (entry,) = (entry for entry in response.json()["files"] if entry["key"] == CANDELS_ARCHIVE)
         return entry["links"]["self"], entry["checksum"], int(entry["size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the answer does not list {CANDELS_ARCHIVE} ({type(error).__name__})") from None
+    raise ValueError(f"the answer does not list {CANDELS_ARCHIVE}")
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -56,7 +56,11 @@ def measure(
     for label, (deblender, arguments) in _chosen(labelled(methods), truth).items():
         try:
             if isinstance(deblender, Network):
-                _check_scale(label, deblender.card, truth)
+                seen = deblender.card.get("pixel_scale", PIXEL_SCALE)
+                given = getattr(truth, "meta", {}).get("pixel_scale", seen)
+                if deblender.card and not 0.9 < given / seen < 1.1:  # galaxies look larger or smaller than it knows
+                    told = f"{label!r} knows {seen} arcsec per pixel, the blends have {given}: resample."
+                    warnings.warn(told, stacklevel=2)
                 deblender(images[:2])
             given = images if isinstance(deblender, Network | SEP) else images.copy()
             start = time.perf_counter()
@@ -67,14 +71,6 @@ def measure(
         tables[label] = checked(label, answer, n, truth)
         tables[label].meta["seconds_per_blend"] = seconds / max(n, 1)
     return tables
-
-
-def _check_scale(label, card, truth):
-    """Warn where galaxies look larger or smaller than those that a network has seen."""
-    seen = card.get("pixel_scale", PIXEL_SCALE)
-    given = getattr(truth, "meta", {}).get("pixel_scale", seen)
-    if card and not 0.9 < given / seen < 1.1:
-        warnings.warn(f"{label!r} knows {seen} arcsec per pixel, the blends have {given}: resample.", stacklevel=3)
 
 
 def labelled(methods: str | Callable | Iterable | Mapping) -> Mapping:
