@@ -30,21 +30,26 @@ _MODULES = dict(zip(_ROOMS, _ROOMS, strict=True)) | {
     "weights": "networks.weights",
     "tables": "metrics.tables",
 }
+_ON_KERAS = ("networks.builders", "networks.training", "lessons.learning", "lessons.trust")
 
 __all__ = [*_HOME, *_MODULES]
 
 
-def __getattr__(name):
-    home = _HOME.get(name) or _MODULES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'blendkit' has no attribute {name!r}")
-    if home in ("networks.builders", "networks.training"):
-        import_module("blendkit.networks.backend").load_keras()
-        if "ipykernel" in sys.modules:  # a notebook may watch a training
-            import_module("blendkit.widgets.curve")
-    module = import_module(f"blendkit.{home}")
-    return getattr(module, name) if name in _HOME else module
+def lazy(room, homes, modules=()):
+    """`__getattr__` and `__dir__` of a room whose names and `modules` are loaded from their files on first use."""
+
+    def load(name):
+        if name not in homes and name not in modules:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        home = f"{room}.{homes.get(name) or modules[name]}"
+        if home.endswith(_ON_KERAS):
+            import_module("blendkit.networks.backend").load_keras()
+            if "ipykernel" in sys.modules:  # a notebook may watch a training
+                import_module("blendkit.widgets.curve")
+        module = import_module(home)
+        return getattr(module, name) if name in homes else module
+
+    return load, lambda: sorted({*vars(sys.modules[room]), *homes, *modules})
 
 
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy(__name__, _HOME, _MODULES)

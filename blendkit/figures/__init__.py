@@ -4,8 +4,7 @@ Every function is loaded on first use and returns a matplotlib figure (`errors_p
 detached from pyplot: as the last expression of a notebook cell it shows once, and nothing stays open.
 """
 
-from importlib import import_module
-
+from .. import lazy
 from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's name must not hide the function
 
 _NAMES = {
@@ -21,13 +20,4 @@ _NAMES = {
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["CASE_COLOURS", "COLOURS", "stretch", "style", *_HOME]
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, _HOME)
