@@ -314,10 +314,6 @@ def _chart(tables, true):
             parts.append(f'<circle cx="{at(ratio):.1f}" cy="{y}" r="6" fill="{colour}"/>')
         for x, text in ((0, f"{MEMBERS[k]}, {html.escape(name)}"), (_FROM + _WIDE + 20, said.replace("-", "−"))):
             parts.append(f'<text x="{x}" y="{y + 5}">{text}</text>')
-    for tick in (0, 0.5, 1, 1.5, 2):
-        x, width, unit = at(tick), 2 if tick == 1 else 0.5, " × the true flux" * (tick == 2)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="10" y2="{y + 14}" stroke="currentColor" stroke-width="{width}"/>')
-        parts.append(f'<text x="{x - 8}" y="{y + 30}">{tick:g}{unit}</text>')
-    look = 'style="width: 860px; max-width: 100%; font: 14px sans-serif; fill: currentColor; display: block"'
-    about = f'role="img" aria-label="measured over true flux" viewBox="0 0 860 {y + 36}" {look}'
-    return f"<svg {about}>{''.join(parts)}</svg>"
+    words = {0: "0", 0.5: "0.5", 1: "1", 1.5: "1.5", 2: "2 × the true flux"}
+    ticks = [(at(tick), text, 2 if tick == 1 else 0.5) for tick, text in words.items()]
+    return view.chart(parts, y + 14, ticks, "measured over true flux")

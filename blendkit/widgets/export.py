@@ -90,9 +90,9 @@ def _notebook_page(path):
         if data.pop(WIDGET_VIEW, None) is None and not plot:
             continue
         png, captions = data.pop("image/png", "").strip(), "; ".join(data.pop(CAPTIONS, ()))
-        picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else ""
+        picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else data.get("text/html", "")
+        what = "A picture of the live widget" if picture else "A live widget"
         picture += f"<p>Left to right: {captions}.</p>" if captions else ""
-        what = "A picture of the live widget" if png else "A live widget"
         without = f"{picture}<p><em>{what}: open the notebook in JupyterLab to use it.</em></p>"
         data["text/html"] = without if live is None else _fragment(live)
     with warnings.catch_warnings(action="ignore"):
