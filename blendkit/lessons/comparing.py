@@ -26,6 +26,14 @@ class Readable(Table):
         return "\n".join(self.pformat(max_lines=-1, max_width=-1, html=True, show_dtype=False))
 
 
+def formatted(rows, names, **formats) -> Table:
+    """Rows as a table, some columns of which are printed in a format of their own."""
+    table = Table(rows=rows, names=names)
+    for name, form in formats.items():
+        table[name].info.format = form
+    return table
+
+
 def plus_minus(table: Table, columns: str) -> Table:
     """Some columns of a table, to read: where it has a column of errors as well, they stand behind the numbers."""
     shown = Readable(table[columns.split()])

@@ -30,6 +30,7 @@ from ..networks.world import KINDS, strange_stamps
 from ..widgets import view
 from ..widgets.answers import Asked, AskingBoard
 from ..widgets.view import Panel, row, status
+from .comparing import formatted
 
 CONDITIONS = {  # of `observed`: values that are tried
     "noise": (0.5, 1.0, 2.0, 4.0), "correlation": (0.0, CORRELATION, 0.9), "blur": (0.0, 0.15, 0.3),
@@ -131,10 +132,7 @@ def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], cond
                 flagged = pred["out_of_domain"].mean() if "out_of_domain" in pred.colnames else np.nan
                 rows.append((condition, value, method, *with_errors(statistics, galaxies).ravel(), flagged))
     names = ("condition", "value", "method", "median", "median_err", "within_1", "within_1_err", "flagged")
-    table = Table(rows=rows, names=names)
-    for name in names[3:]:
-        table[name].info.format = ".2f"
-    return table
+    return formatted(rows, names, **dict.fromkeys(names[3:], ".2f"))
 
 
 def trust_map(table: Table) -> Figure:
