@@ -9,21 +9,20 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _NAMES = {
-    "data.sample": ("Sample",),
-    "data.load": ("load_sample", "load_published"),
-    "data.cleaning": ("clean",),
-    "blends.recipe": ("split", "draw_blends", "make_blends"),
-    "blends.rendering": ("render", "render_parts", "export"),
-    "networks.training": ("train",),
-    "deblenders.base": ("match",),
-    "deblenders.methods": ("measure",),
-    "metrics.scores": ("scores",),
-    "lessons.scoreboard": ("submit",),
-    "widgets": ("BlendExplorer", "ErrorsBrowser", "StampInspector", "export_html"),
-    "session": ("preflight", "profile"),
+    "data.sample": "Sample",
+    "data.load": "load_sample load_published",
+    "data.cleaning": "clean",
+    "blends.recipe": "split draw_blends make_blends",
+    "blends.rendering": "render render_parts export",
+    "networks.training": "train",
+    "deblenders.base": "match",
+    "deblenders.methods": "measure",
+    "metrics.scores": "scores",
+    "lessons.scoreboard": "submit",
+    "widgets": "BlendExplorer ErrorsBrowser StampInspector export_html",
+    "session": "preflight profile",
 }
 _ROOMS = ("blends", "data", "deblenders", "figures", "lessons", "metrics", "networks", "widgets")
-_HOME = {name: home for home, names in _NAMES.items() for name in names}
 _MODULES = dict(zip(_ROOMS, _ROOMS, strict=True)) | {
     "models": "networks.builders",
     "training": "networks.training",
@@ -32,11 +31,10 @@ _MODULES = dict(zip(_ROOMS, _ROOMS, strict=True)) | {
 }
 _ON_KERAS = ("networks.builders", "networks.training", "lessons.learning", "lessons.trust")
 
-__all__ = [*_HOME, *_MODULES]
 
-
-def lazy(room, homes, modules=()):
-    """`__getattr__` and `__dir__` of a room whose names and `modules` are loaded from their files on first use."""
+def lazy(room, names, modules=()):
+    """`__getattr__`, `__dir__`, `__all__` of a room whose `names`, by file, and `modules` are loaded on first use."""
+    homes = {name: file for file, words in names.items() for name in words.split()}
 
     def load(name):
         if name not in homes and name not in modules:
@@ -49,7 +47,7 @@ def lazy(room, homes, modules=()):
         module = import_module(home)
         return getattr(module, name) if name in homes else module
 
-    return load, lambda: sorted({*vars(sys.modules[room]), *homes, *modules})
+    return load, lambda: sorted({*vars(sys.modules[room]), *homes, *modules}), [*homes, *modules]
 
 
-__getattr__, __dir__ = lazy(__name__, _HOME, _MODULES)
+__getattr__, __dir__, __all__ = lazy(__name__, _NAMES, _MODULES)

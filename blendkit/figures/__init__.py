@@ -17,7 +17,6 @@ _NAMES = {
     "sum_and_share symmetry",
     "hover": "errors_plotly",
 }
-_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["CASE_COLOURS", "COLOURS", "stretch", "style", *_HOME]
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__, _LAZY = lazy(__name__, _NAMES)
+__all__ = ["CASE_COLOURS", "COLOURS", "stretch", "style", *_LAZY]

@@ -12,7 +12,5 @@ _NAMES = {
     "scoreboard": "class_images submit",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }
-_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*_HOME]
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy(__name__, _NAMES)

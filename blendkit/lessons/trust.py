@@ -273,10 +273,7 @@ class TrustExplorer(AskingBoard):
         self._show(wait=True)
 
     def _reset(self):
-        with self.quietly():
-            for name, value in self._start.items():
-                self.sliders[name].value = value
-        self._show()
+        self.put(self.sliders.values(), self._start.values())
 
     def _show(self, wait=False):
         now = {name: control.value for name, control in self.sliders.items()}

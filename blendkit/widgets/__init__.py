@@ -2,7 +2,6 @@
 
 from .. import lazy
 
-_HOME = {"BlendExplorer": "explorer", "ErrorsBrowser": "browser", "LearningCurve": "curve"}
-_HOME |= {"StampInspector": "inspector", "export_html": "export"}
-__all__ = list(_HOME)
-__getattr__, __dir__ = lazy(__name__, _HOME)
+_NAMES = {"explorer": "BlendExplorer", "browser": "ErrorsBrowser", "curve": "LearningCurve"}
+_NAMES |= {"inspector": "StampInspector", "export": "export_html"}
+__getattr__, __dir__, __all__ = lazy(__name__, _NAMES)

@@ -55,6 +55,13 @@ class Detector(Asked):
 class AskingBoard(Board):
     """A board on which methods are asked about the blend shown; `_tell` shows the `answers` that there are by now."""
 
+    def put(self, controls, values):
+        """Set several controls, and show once what they ask for."""
+        with self.quietly():
+            for control, value in zip(controls, values, strict=True):
+                control.value = value
+        self._show()
+
     def ask(self, methods, image, recipe, wait):
         """Ask them; where an event loop runs nobody has to `wait` for them, and older questions are forgotten."""
         self.answers = answers = {}

@@ -150,17 +150,12 @@ class BlendExplorer(AskingBoard):
             except ValueError:  # they have none at all
                 blend = draw(max_dmag=np.inf)[0]
         self._surprises += 1
-        self._set([*blend["id"].tolist(), int(blend["dx"][1]), int(blend["dy"][1]), 0.0, 0, 0, 0.0])
+        dx, dy = (int(blend[name][1]) for name in ("dx", "dy"))
+        self.put(self._all, [*blend["id"].tolist(), dx, dy, 0.0, 0, 0, 0.0])
 
     def _reset(self):
         self.stretch.value = 0
-        self._set(self._start)
-
-    def _set(self, values):
-        with self.quietly():
-            for control, value in zip(self._all, values, strict=True):
-                control.value = value
-        self._show()
+        self.put(self._all, self._start)
 
     def _show(self, wait=False):
         *pair, dx, dy, dmag, turn_central, turn_companion, _ = values = [control.value for control in self._all]

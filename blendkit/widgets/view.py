@@ -109,13 +109,13 @@ class Board(Freed, ipw.VBox):
     message, links = Instance(ipw.HTML, ()), List()
     paused = False
 
-    def on(self, control, act, what="", trait="value"):
+    def on(self, control, act, what=""):
         """The control; a click on it or a change calls `act`, whose errors name it by `what`."""
         said = shown_errors(what or f"'{control.description}'", self.message)(act)
         if isinstance(control, ipw.Button):
             control.on_click(lambda _button: said())
         else:
-            control.observe(lambda _change: None if self.paused else said(), trait)
+            control.observe(lambda _change: None if self.paused else said(), "value")
         return control
 
     @contextlib.contextmanager
