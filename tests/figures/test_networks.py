@@ -36,9 +36,7 @@ def test_a_dot_marks_the_best_epoch(drawn, draw):
 
 @pytest.mark.parametrize("draw", [
     lambda s, b, n: figures.activations(n["blend2flux"], s, b),
-    lambda s, b, n: figures.activations(n["blend2flux"], s, b, names=["conv4"]),
     lambda s, b, n: figures.shares_seen(s, b, n["fractions"]),
-    lambda s, b, n: figures.shares_seen(s, b[:1], n["fractions"]),
 ])  # fmt: skip
 def test_what_networks_see_can_be_read(drawn, draw, accepted, blends, networks):
     assert len(drawn(lambda: draw(accepted, blends, networks)).findobj(AnchoredSizeBar)) == 1
@@ -100,7 +98,6 @@ def test_the_leak_is_the_difference_of_two_errors(drawn, blends):
     lambda s, b, n: figures.symmetry(s, b[:0]),
     lambda s, b, n: figures.loss_curves({}),
     lambda s, b, n: figures.activations(n["unet"], s, b),
-    lambda s, b, n: figures.shares_seen(s, b[:0], n["fractions"]),
     lambda s, b, n: figures.leak(b, b[:5], b[:5]),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_of_training_is_refused(draw, accepted, blends, networks):

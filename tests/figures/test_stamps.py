@@ -164,9 +164,6 @@ def test_detection_shares_are_those_of_the_blends(drawn):
 
 @pytest.mark.parametrize("draw", [
     lambda s, c, b: figures.stamps_before_after(s, c, ids=[7]),
-    lambda s, c, b: figures.blend_grid(c, 10, 7),
-    lambda s, c, b: figures.blend_parts(c, b[:0]),
-    lambda s, c, b: figures.fill_step(c, b[:0]),
     lambda s, c, b: figures.fill_step_sigmas(c, bk.make_blends(c, (10, 11), 0, 0)),
     lambda s, c, b: figures.examples(b[:0]),
     lambda s, c, b: figures.detection_shares(b, [1, 2, 2]),
