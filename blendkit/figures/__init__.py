@@ -8,7 +8,7 @@ from .. import lazy
 from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's name must not hide the function
 
 _NAMES = {
-    "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise dmag_noise_sigmas examples fill_step "
+    "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise examples fill_step "
     "fill_step_sigmas rejected_stamps sky_fills stamps_before_after",
     "accuracy": "by_morphology calibration_curve detection_split errors_by_delta_mag failure_map flux_kinds "
     "median_and_scatter recovered_by_detection recovered_magnitudes synthetic_and_real",
