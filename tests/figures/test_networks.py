@@ -86,10 +86,8 @@ def test_the_leak_is_the_difference_of_two_errors(drawn, blends):
     expected |= {"honest": 30, "leaky": 10, "difference": 20}
     assert {name: got[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     pairs = (honest, leaky), (leaky, honest), noisy
-    titles = [drawn(partial(figures.leak, blends, *pair)).get_suptitle() for pair in pairs]
-    assert titles[0] == "The leak flatters by 20.0 ± 0.0 points"
-    assert titles[1].startswith("No flattery here")
-    assert "within the noise" in titles[2]
+    for pair, word in zip(pairs, ("flatters by 20.0 ± 0.0", "No flattery", "within the noise"), strict=True):
+        assert word in drawn(partial(figures.leak, blends, *pair)).get_suptitle()
     leaky["flux"][:3, 0] = np.nan
     assert figures.leak_errors(blends, honest, leaky)["failed"] == 3
 
