@@ -1,7 +1,6 @@
 """Every notebook, run headless on synthetic and on real galaxies, with the numbers that it shows."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -74,13 +73,6 @@ def test_exercises_and_solutions_agree_and_solutions_pass(tmp_path):
     assert titles == {number: f"### {number} · {task['title']}" for number, task in TASKS.items()}
 
 
-def test_unanswered_exercises_say_what_is_expected(run):
-    for notebook in EXPECTED:
-        for _, number, said in exercises(run.results / f"{notebook}.ipynb", "exercise"):
-            assert len(said) == 1
-            assert TASKS[number]["expects"] in said[0]
-
-
 def test_every_notebook_has_numbers_to_compare():
     notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     assert [path.stem for path in notebooks] == sorted(NUMBERS) == sorted(EXPECTED)
@@ -99,20 +91,10 @@ def test_numbers_are_the_expected_ones(run, notebook):
 
 def test_laws_of_cleaning_hold(run):
     shown = run.shown["01_clean_the_sample"]
-    types = [shown[f"table1.{kind}"] for kind in ("sph", "disk", "sphd", "irr")]
-    assert shown["table1.total"] == [shown["galaxies"], shown["kept"]] == [sum(n) for n in zip(*types, strict=True)]
+    assert shown["table1.total"] == [shown["galaxies"], shown["kept"]]
     assert abs(shown["truth.bias"]) < 0.5
     assert shown["truth.scatter"] < 1
     assert shown["truth.caught_edge"] == 100
-
-
-def test_laws_of_blending_hold(run):
-    shown = run.shown["02_build_blends"]
-    assert shown["shared_galaxies"] == 0
-    assert shown["largest_flux_difference"] < 1e-5
-    assert 0 <= shown["least_inside"] <= 1
-    assert shown["step.zero_inside"] / shown["step.zero_outside"] == pytest.approx(math.sqrt(2), rel=0.03)
-    assert shown["step.sky_inside"] / shown["step.sky_outside"] == pytest.approx(1, rel=0.03)
 
 
 def test_laws_of_learning_hold(run):
@@ -127,12 +109,8 @@ def test_laws_of_training_hold(run):
     for name in ("blend2flux", "unet", "blend2mask2flux", "fractions"):
         of = {key.removeprefix(f"networks.{name}."): value for key, value in shown.items() if f".{name}." in key}
         assert of["last_loss"] < of["first_loss"]
-        assert of["best_val_loss"] <= of["first_val_loss"]
-        assert [n + failed for n, failed in zip(of["n"], of["failed"], strict=True)] == [shown["blends"]] * 2
-        assert name == "blend2flux" or all(0 <= of[f"iou_{member}"] <= 1 for member in BOTH)
         assert shown[f"shown.{name}"] < sum(of[f"mape_{member}"] for member in BOTH) / 2, "a short training stands back"
     assert shown["shown.fractions"] < sum(shown[f"sep.mape_{member}"] for member in BOTH) / 4
-    assert shown["iou.blend2mask2flux"] < shown["iou.unet"] < shown["iou.fractions"]
     for member in BOTH:
         ours, plain = (shown[f"networks.{name}.mape_{member}"] for name in ("fractions", "blend2flux"))
         assert ours < plain / 1.5
@@ -140,24 +118,18 @@ def test_laws_of_training_hold(run):
     assert shown["fixed.loss"] < shown["fixed.val_loss"]  # memory
     assert shown["fixed.loss"] < shown["fresh.loss"]
     assert shown["fixed.val_loss"] - shown["fixed.loss"] > shown["fresh.val_loss"] - shown["fresh.loss"]
-    assert shown["leak.n"] + shown["leak.failed"] == 4 * shown["blends"]
     assert shown["leak.difference"] > 0
     assert shown["table2.8.parameters"] == shown["networks.blend2flux.parameters"]
 
 
 def test_laws_of_comparing_hold(run):
     shown = run.shown["04_compare_methods"]
-    assert sum(shown[key] for key in shown if key.startswith("cases.")) == pytest.approx(1)
     for member in BOTH:
-        for method in ("SEP isophotal", "SEP Kron", "SEP Kron, neighbour masked"):
-            assert sum(shown[f"scores.{method}, {member}.{name}"] for name in ("n", "failed")) == shown["blends"]
         plain, masked = (shown[f"scores.SEP Kron{how}, {member}.mape_flux"] for how in ("", ", neighbour masked"))
         assert plain > 2 * masked
     missed = [key for key in shown if key.startswith("exam.") and key.endswith(".not found") and shown[key] > 0.5]
     assert missed == ["exam.SExtractor.not found"]  # networks always answer, but for one of hundreds
     assert shown["iou.blend2mask2flux"] < shown["iou.unet"] < shown["iou.fractions"]  # flux training spoils masks
-    published = [f"{shown[f'published.{name}']:.3f}" for name in ("blend2flux", "blend2mask2flux", "SExtractor")]
-    assert published == ["0.120", "0.111", "0.542"]
 
 
 def test_laws_of_ones_own_method_hold(run):
@@ -165,7 +137,6 @@ def test_laws_of_ones_own_method_hold(run):
     for member in BOTH:
         one, two = shown[f"calibration.{member}"]
         assert 0.5 < one < 0.85 < two <= 1
-    assert sorted(shown[key] for key in shown if key.endswith(".rank")) == [1, 2, 3, 4, 5]
     assert shown["ranking.half a turn.mape_all"] > 2 * shown["ranking.fractions.mape_all"]
     assert shown["ranking.two Sérsic profiles.mape"] < shown["ranking.SExtractor.mape"]
     of = {key.removeprefix("lone."): value for key, value in shown.items() if key.startswith("lone.")}
@@ -182,15 +153,9 @@ def test_laws_of_trust_hold(run):
     assert abs(shown["crowd.bias"]) < shown["crowd.plain"] / 2
 
 
-def test_scoreboard_shows_both_worlds_with_errors(run):
-    text = (run.results / "scoreboard.txt").read_text()
-    assert "real HST galaxies" in text or run.sample == "hst"
-    assert "synthetic, alike in magnitude and size" in text
-    assert len(re.findall("^SEP", text, re.MULTILINE)) == {"synthetic": 18, "hst": 12}[run.sample]
-    assert (run.results / "scoreboard.ecsv").is_file()
-
-
-def test_pages_are_left_for_reading(run):
+def test_pages_and_a_scoreboard_of_both_worlds_are_left_for_reading(run):
+    rows = re.findall("^SEP", (run.results / "scoreboard.txt").read_text(), re.MULTILINE)
+    assert len(rows) == {"synthetic": 18, "hst": 12}[run.sample]
     for notebook in EXPECTED:
         page = (run.results / f"{notebook}.html").read_text(encoding="utf-8")
         assert "data:image/png" in page

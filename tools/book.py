@@ -186,7 +186,7 @@ def static(output: nbformat.NotebookNode, page: Path, up: str) -> list[nbformat.
         (page.parent / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         how = {"full_html": False, "include_plotlyjs": f"{up}plotly.min.js", "default_height": 420}
         after += [_html(plotly.io.to_html(figure, **how))]
-    pictures = [output] if "image/png" in data or not after else []
+    pictures = [output] if {"image/png", "text/html"} & {*data} or not after else []
     return pictures + after
 
 

@@ -4,12 +4,11 @@ Every function is loaded on first use and returns a matplotlib figure (`errors_p
 detached from pyplot: as the last expression of a notebook cell it shows once, and nothing stays open.
 """
 
-from importlib import import_module
-
+from .. import lazy
 from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's name must not hide the function
 
 _NAMES = {
-    "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise dmag_noise_sigmas examples fill_step "
+    "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise examples fill_step "
     "fill_step_sigmas rejected_stamps sky_fills stamps_before_after",
     "accuracy": "by_morphology calibration_curve detection_split errors_by_delta_mag failure_map flux_kinds "
     "median_and_scatter recovered_by_detection recovered_magnitudes synthetic_and_real",
@@ -18,16 +17,6 @@ _NAMES = {
     "sum_and_share symmetry",
     "hover": "errors_plotly",
 }
-_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["CASE_COLOURS", "COLOURS", "stretch", "style", *_HOME]
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, _LAZY = lazy(__name__, _NAMES)
+__all__ = ["CASE_COLOURS", "COLOURS", "stretch", "style", *_LAZY]

@@ -270,18 +270,17 @@ def _noise_panels(fig, sample, images, titles, reach):
     return axes
 
 
-def dmag_noise_sigmas(sample: Sample, dmags: Sequence[float] = (-2, -1, 0, 1, 2)) -> dict[float, float]:
-    """Noise of blends by the companion's `dmag`: robust standard deviation, e-/s, of pixels far from both segments."""
+def dmag_noise(sample: Sample) -> Figure:
+    """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away.
+
+    Points are robust standard deviations of pixels far from both segments, in up to 50 blends.
+    """
     ids = np.asarray(sample.catalog["id"])[:50]
     blends = make_blends(sample, np.stack([ids, np.roll(ids, 1)], axis=1), 0, 0)
     empty = np.stack([far_from(mask.any(axis=-1)) for mask in render(sample, blends)[1]])
     central, companion = render_parts(sample, blends)[empty].T
-    return {float(d): robust_sigma(central + 10 ** (-0.4 * d) * companion) for d in dmags}
-
-
-def dmag_noise(sample: Sample) -> Figure:
-    """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away."""
-    sigmas, alone, curve = dmag_noise_sigmas(sample), sky_noise(sample), np.linspace(-2, 2, 100)
+    sigmas = {dmag: robust_sigma(central + 10 ** (-0.4 * dmag) * companion) for dmag in range(-2, 3)}
+    alone, curve = sky_noise(sample), np.linspace(-2, 2, 100)
     faintest = np.asarray(sample.catalog["id"])[np.argsort(sample.catalog["mag"])[-2:]]
     blends = make_blends(sample, [faintest] * 2, sample.centre[1] // 4, 0, [-2.0, 2.0])
     titles = "2 mag brighter (dmag −2)", "2 mag fainter (dmag +2)"

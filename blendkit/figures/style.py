@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -50,16 +51,8 @@ def style() -> AbstractContextManager:
 
     ``with bk.figures.style(): ...`` sets matplotlib's rcParams inside, and puts them back.
     """
-    return matplotlib.rc_context({
-        "figure.dpi": 100, "figure.titlesize": 16, "figure.titleweight": "bold", "font.family": "DejaVu Sans",
-        "font.size": 12, "axes.titlesize": 13, "axes.labelsize": 13, "axes.spines.top": False,
-        "axes.spines.right": False, "axes.prop_cycle": matplotlib.cycler(color=COLOURS["methods"]),
-        "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
-        "image.cmap": "gray_r", "image.origin": "lower", "image.interpolation": "nearest", "lines.linewidth": 2.0,
-        "boxplot.whiskers": (5, 95), "boxplot.showfliers": False, "boxplot.patchartist": True,
-        "boxplot.medianprops.color": "black", "boxplot.medianprops.linewidth": 2.5, "boxplot.boxprops.linewidth": 1.5,
-        "boxplot.whiskerprops.linewidth": 1.5, "boxplot.capprops.linewidth": 1.5,
-    })  # fmt: skip
+    cycle_of_methods = {"axes.prop_cycle": matplotlib.cycler(color=COLOURS["methods"])}
+    return plt.style.context([Path(__file__).with_name("blendkit.mplstyle"), cycle_of_methods])
 
 
 def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:

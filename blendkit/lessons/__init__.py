@@ -1,6 +1,6 @@
 """Experiments that the notebooks run; each is loaded on first use."""
 
-from importlib import import_module
+from .. import lazy
 
 _NAMES = {
     "basics": "convolutions downhill",
@@ -12,18 +12,5 @@ _NAMES = {
     "scoreboard": "class_images submit",
     "trust": "CONDITIONS TrustExplorer crowded_sky crowding flagged observed outside strange trust_map two_skies",
 }
-_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*_HOME]
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOME[name] in ("learning", "trust"):
-        import_module("blendkit.networks.backend").load_keras()
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy(__name__, _NAMES)

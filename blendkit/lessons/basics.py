@@ -38,11 +38,8 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
     knobs = np.meshgrid(np.linspace(-0.3, 2.3, 66), np.linspace(-0.6, 1.6, 66))
     loss = 100 * np.abs(np.einsum("nk,kab->nab", light, knobs) - 1).mean(axis=0)
     losses = [100 * np.abs(light @ step - 1).mean() for step in path]
-    title, dots = (
-        "Training walks downhill: each step turns both knobs a little",
-        "Dots: the start, and after each epoch.",
-    )
-    with canvas(10, 4.6, title, caption=dots) as fig:
+    title = "Training walks downhill: each step turns both knobs a little"
+    with canvas(10, 4.6, title, caption="Dots: the start, and after each epoch.") as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1.15, 1))
         levels = loss.min() * np.array([1, 1.05, 1.2, 1.5, 2, 3, 4, 6, 8, 12])
         filled = left.contourf(*knobs, loss, levels=levels, cmap="Greys_r", norm="log", extend="max")

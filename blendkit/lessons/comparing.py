@@ -8,12 +8,11 @@ from collections.abc import Mapping
 import ipywidgets as ipw
 import numpy as np
 from astropy.table import Column, Table
-from IPython.core.pylabtools import print_figure
 
 from ..data.load import load_published
 from ..data.remote import DownloadError
 from ..deblenders.base import CASES
-from ..figures.style import MEMBERS, canvas, method_styles
+from ..figures.style import MEMBERS, method_styles
 from ..metrics.scores import measurements
 from ..widgets import view
 
@@ -25,6 +24,14 @@ class Readable(Table):
 
     def _repr_html_(self):
         return "\n".join(self.pformat(max_lines=-1, max_width=-1, html=True, show_dtype=False))
+
+
+def formatted(rows, names, **formats) -> Table:
+    """Rows as a table, some columns of which are printed in a format of their own."""
+    table = Table(rows=rows, names=names)
+    for name, form in formats.items():
+        table[name].info.format = form
+    return table
 
 
 def plus_minus(table: Table, columns: str) -> Table:
@@ -95,15 +102,7 @@ class ExamSliders(view.Board):
         self.chart.value = view.status(said + few) + _chart(self.errors, self.looks)
 
     def _repr_mimebundle_(self, **kwargs):
-        with canvas(9.0, 0.5 * len(self.errors) + 1.5, "Error of the flux (%): mean, and the median as a line") as fig:
-            ax = fig.subplots()
-            for y, (name, got) in enumerate(self.errors.items()):
-                ax.barh(y, got["mean"], color=self.looks[name][0], alpha=0.55)
-                ax.plot([got["median"]] * 2, [y - 0.45, y + 0.45], color="black", linewidth=3)
-            ax.set_yticks(range(len(self.errors)), [*self.errors])
-            ax.invert_yaxis()
-        picture = print_figure(fig, bbox_inches=None, base64=True)
-        return ipw.VBox._repr_mimebundle_(self, **kwargs) | {"image/png": picture}
+        return view.Freed._repr_mimebundle_(self, **kwargs) | {"text/html": self.chart.value}
 
 
 def _chart(errors, looks):
@@ -118,10 +117,5 @@ def _chart(errors, looks):
         parts.append(f'<text x="0" y="{y + 4}">{html.escape(name)}</text><rect {bar} opacity="0.45"/>')
         parts.append(f'<line {line} stroke="currentColor" stroke-width="4"/>')
         parts.append(f'<text x="{_FROM + _WIDE + 15}" y="{y + 4}">{said}</text>')
-    for tick in range(0, _MOST + 1, 10):
-        x, unit = at(tick), " % error of the flux" * (tick == _MOST)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="12" y2="{y + 20}" stroke="currentColor" stroke-width="0.5"/>')
-        parts.append(f'<text x="{x - 8}" y="{y + 36}">{tick}{unit}</text>')
-    look = 'style="width: 900px; max-width: 100%; font: 15px sans-serif; fill: currentColor; display: block"'
-    about = f'role="img" aria-label="error of each method" viewBox="0 0 900 {y + 42}" {look}'
-    return f"<svg {about}>{''.join(parts)}</svg>"
+    ticks = [(at(tick), f"{tick}{' % error of the flux' * (tick == _MOST)}", 0.5) for tick in range(0, _MOST + 1, 10)]
+    return view.chart(parts, y + 20, ticks, "error of each method")

@@ -17,6 +17,7 @@ from ..deblenders.network import Network
 from ..metrics.scores import flux_scores, iou
 from ..metrics.tables import table2
 from ..networks.weights import shipped
+from .comparing import formatted
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
@@ -59,7 +60,7 @@ def shipped_networks() -> Table:
         said = ["–" if np.isnan(error) else f"{error:.1f}" for error in errors]
         rows.append((name, card["parameters"], card["n_galaxies"], card["epochs"], card["seconds"] / 60, *said))
     names = ["network", "parameters", "galaxies", "epochs", "minutes", "simulated", "real"]
-    return _table(rows, names, minutes=".0f")
+    return formatted(rows, names, minutes=".0f")
 
 
 def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: ArrayLike) -> Table:
@@ -69,7 +70,7 @@ def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: Ar
         for name, pred in predictions.items():
             got = flux_scores(true[here], np.asarray(pred["flux"])[here, 0])
             rows.append((objects, name, got["mape"], got["n"], got["failed"]))
-    return _table(rows, ["objects", "positions", "mape", "n", "failed"], mape=".1f")
+    return formatted(rows, ["objects", "positions", "mape", "n", "failed"], mape=".1f")
 
 
 def lone_light(blends: Table, pred: Table) -> dict[str, float]:
@@ -90,7 +91,7 @@ def error_ratios(errors: Table, ranking: Table, reference: str = "fractions") ->
     """
     measured, everything = _total(errors), {row["method"]: row["mape_all"] for row in ranking}
     rows = [(name, *(e[name] / e[reference] for e in (measured, everything))) for name in measured if name != reference]
-    return _table(rows, ["method", "measured", "everything"], measured=".1f", everything=".1f")
+    return formatted(rows, ["method", "measured", "everything"], measured=".1f", everything=".1f")
 
 
 def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, list[float]]:
@@ -119,16 +120,9 @@ def beside_the_paper(stored: Table, errors: Table) -> Table:
     there = {row["method"]: row["mape_flux"] for row in stored if row["member"] == "total"}
     rows = [(row["method"], row["scatter"], there[row["method"]], total.get(row["method"], np.nan)) for row in central]
     formats = {"scatter": ".2f", "in the paper": ".1f", "in this run": ".1f"}
-    return _table(rows, ["method", *formats], **formats)
+    return formatted(rows, ["method", *formats], **formats)
 
 
 def _total(errors):
     """Flux MAPE of each method over all members."""
     return {row["method"]: row["mape"] for row in errors if row["member"] == "total"}
-
-
-def _table(rows, names, **formats):
-    table = Table(rows=rows, names=names)
-    for name, form in formats.items():
-        table[name].info.format = form
-    return table

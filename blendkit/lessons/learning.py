@@ -19,6 +19,7 @@ from ..metrics.scores import flux_scores
 from ..networks.builders import BUILDERS
 from ..networks.training import Plan, history, plan_of, train
 from ..networks.weights import card_of, load, shipped
+from .comparing import formatted
 
 LESSON_EPOCHS = {"quick": 24, "tutorial": 100, "paper": 200}
 LEAK_EPOCHS = {"quick": 30, "tutorial": 40, "paper": 80}
@@ -49,11 +50,8 @@ def stand_ins(networks: Mapping[str, keras.Model], profile: str) -> tuple[dict[s
 
 def shipped_histories() -> dict[str, Table]:
     """Losses in the trainings of the networks that come with blendkit, as `blendkit.training.history` gives yours."""
-    histories = {}
-    for name, card in shipped().items():
-        losses = {key: card["history"][key] for key in ("loss", "val_loss")}
-        histories[name] = Table({"epoch": np.arange(card["epochs"]) + 1} | losses)
-    return histories
+    cards = shipped().items()
+    return {name: Table({"epoch": np.arange(card["epochs"]) + 1} | card["history"]) for name, card in cards}
 
 
 def take_exam(
@@ -121,10 +119,8 @@ def sizes_table2(
         true, measured = blends["flux"], Network(trained)(images)["flux"]
         errors = [flux_scores(true[:, part], measured[:, part])["mape"] for part in (slice(1), slice(1, None))]
         rows.append((filters, trained.count_params(), history(out)["seconds"].sum() / 60, *errors, sum(errors) / 2))
-    table = Table(rows=rows, names=["filters", "parameters", "minutes", "central", "companion", "total"])
-    for name in table.colnames[2:]:
-        table[name].info.format = ".2f" if name == "minutes" else ".1f"
-    return table
+    formats = {"minutes": ".2f"} | dict.fromkeys(("central", "companion", "total"), ".1f")
+    return formatted(rows, ["filters", "parameters", *formats], **formats)
 
 
 def _small(profile: str, blends: int, epochs: int) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,8 +28,9 @@ from ..metrics.bootstrap import weighted_mean, weighted_median, with_errors
 from ..networks.sky import measure_sky
 from ..networks.world import KINDS, strange_stamps
 from ..widgets import view
-from ..widgets.answers import Asked
-from ..widgets.view import Panel, row, shown_errors, status
+from ..widgets.answers import Asked, AskingBoard
+from ..widgets.view import Panel, row, status
+from .comparing import formatted
 
 CONDITIONS = {  # of `observed`: values that are tried
     "noise": (0.5, 1.0, 2.0, 4.0), "correlation": (0.0, CORRELATION, 0.9), "blur": (0.0, 0.15, 0.3),
@@ -133,10 +132,7 @@ def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], cond
                 flagged = pred["out_of_domain"].mean() if "out_of_domain" in pred.colnames else np.nan
                 rows.append((condition, value, method, *with_errors(statistics, galaxies).ravel(), flagged))
     names = ("condition", "value", "method", "median", "median_err", "within_1", "within_1_err", "flagged")
-    table = Table(rows=rows, names=names)
-    for name in names[3:]:
-        table[name].info.format = ".2f"
-    return table
+    return formatted(rows, names, **dict.fromkeys(names[3:], ".2f"))
 
 
 def trust_map(table: Table) -> Figure:
@@ -238,7 +234,7 @@ def flagged(sample: Sample, network: Callable, images: np.ndarray, odd: np.ndarr
     return stamp_grid(replace(sample, sky_stamps=sky), [stamps[i : i + 6] for i in range(0, len(stamps), 6)], title)
 
 
-class TrustExplorer(view.Board):
+class TrustExplorer(AskingBoard):
     """Move a blend away from the world that networks are trained for, and see what their numbers are worth there.
 
     Of cleaned galaxies, best without noise (see `observed`), a slider chooses among the `blends`, recipes of pairs;
@@ -274,39 +270,23 @@ class TrustExplorer(view.Board):
         self.reset = self.on(ipw.Button(description="back to the survey"), self._reset)
         controls = row(ipw.VBox([self.blend, *self.sliders.values(), self.reset]), self.view)
         super().__init__([controls, self.message, self.answer], layout={"max_width": "980px"})
-        self._show(wait=False)
+        self._show(wait=True)
 
     def _reset(self):
-        with self.quietly():
-            for name, value in self._start.items():
-                self.sliders[name].value = value
-        self._show()
+        self.put(self.sliders.values(), self._start.values())
 
-    def _show(self, wait=True):
+    def _show(self, wait=False):
         now = {name: control.value for name, control in self.sliders.items()}
         self.recipe = self.blends[self.blend.value :][:1]
         first, self.image = (observed(self.sample, self.recipe, **settings) for settings in (self._start, now))
         self.true = _true(self.sample, self.recipe, now["third"])[0] * now["units"]
         pictures = {"under the survey's sky": first[0], "as you have made it": self.image[0] / now["units"]}
         self.view.show({name: Panel(name, pixels, np.percentile(first, 99.9)) for name, pixels in pictures.items()})
-        self.answers = answers = {}
-        if wait:
-            with contextlib.suppress(RuntimeError):  # nobody waits where no event loop runs
-                self._asking = asyncio.get_running_loop().create_task(self._ask(answers, self.image, self.recipe))
-                return
-        answers.update({method: method.answer(self.image, self.recipe) for method in self.methods})
-        self._tell()
-
-    async def _ask(self, answers, *question):
-        for method in self.methods:
-            async with method.lock:  # of the questions that come while it is busy only the newest counts
-                if answers is self.answers:
-                    answers[method] = await asyncio.to_thread(method.answer, *question)
-        if answers is self.answers:
-            with shown_errors("showing the answers", self.message):
-                self._tell()
+        self.ask(self.methods, self.image, self.recipe, wait)
 
     def _tell(self):
+        if len(self.answers) < len(self.methods):
+            return
         view.say(self.message, " ".join(why for _, why in self.answers.values() if why))
         tables = {method.name: table for method, (table, _) in self.answers.items() if table is not None}
         flags = {name: int(t["out_of_domain"][0]) for name, t in tables.items() if "out_of_domain" in t.colnames}
@@ -329,10 +309,6 @@ def _chart(tables, true):
             parts.append(f'<circle cx="{at(ratio):.1f}" cy="{y}" r="6" fill="{colour}"/>')
         for x, text in ((0, f"{MEMBERS[k]}, {html.escape(name)}"), (_FROM + _WIDE + 20, said.replace("-", "−"))):
             parts.append(f'<text x="{x}" y="{y + 5}">{text}</text>')
-    for tick in (0, 0.5, 1, 1.5, 2):
-        x, width, unit = at(tick), 2 if tick == 1 else 0.5, " × the true flux" * (tick == 2)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="10" y2="{y + 14}" stroke="currentColor" stroke-width="{width}"/>')
-        parts.append(f'<text x="{x - 8}" y="{y + 30}">{tick:g}{unit}</text>')
-    look = 'style="width: 860px; max-width: 100%; font: 14px sans-serif; fill: currentColor; display: block"'
-    about = f'role="img" aria-label="measured over true flux" viewBox="0 0 860 {y + 36}" {look}'
-    return f"<svg {about}>{''.join(parts)}</svg>"
+    words = {0: "0", 0.5: "0.5", 1: "1", 1.5: "1.5", 2: "2 × the true flux"}
+    ticks = [(at(tick), text, 2 if tick == 1 else 0.5) for tick, text in words.items()]
+    return view.chart(parts, y + 14, ticks, "measured over true flux")

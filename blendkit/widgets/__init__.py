@@ -1,13 +1,7 @@
 """Widgets for notebooks, and `export_html` for pages without a kernel."""
 
-from importlib import import_module
+from .. import lazy
 
-_HOME = {"BlendExplorer": "explorer", "ErrorsBrowser": "browser", "LearningCurve": "curve"}
-_HOME |= {"StampInspector": "inspector", "export_html": "export"}
-__all__ = list(_HOME)
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+_NAMES = {"explorer": "BlendExplorer", "browser": "ErrorsBrowser", "curve": "LearningCurve"}
+_NAMES |= {"inspector": "StampInspector", "export": "export_html"}
+__getattr__, __dir__, __all__ = lazy(__name__, _NAMES)

@@ -11,8 +11,9 @@ from ..data.check import floats, require
 from ..deblenders.base import match
 from ..deblenders.methods import METHODS, by_name, checked
 from ..deblenders.network import Network
-from .view import LOG
+from .view import LOG, Board, shown_errors
 
+_WAIT = 0.02  # seconds without a move before anybody is asked
 MISSED = 3.0  # mag: so far off is a galaxy that was not measured, and at most one that was
 
 
@@ -49,6 +50,41 @@ class Detector(Asked):
             return self.method(image[0]), ""
         except Exception as error:  # SEP raises bare Exceptions; the reader is told
             return None, f"SEP fails on this blend: {error}"
+
+
+class AskingBoard(Board):
+    """A board on which methods are asked about the blend shown; `_tell` shows the `answers` that there are by now."""
+
+    def put(self, controls, values):
+        """Set several controls, and show once what they ask for."""
+        with self.quietly():
+            for control, value in zip(controls, values, strict=True):
+                control.value = value
+        self._show()
+
+    def ask(self, methods, image, recipe, wait):
+        """Ask them; where an event loop runs nobody has to `wait` for them, and older questions are forgotten."""
+        self.answers = answers = {}
+        if not wait:
+            with contextlib.suppress(RuntimeError):  # there is no loop
+                loop = asyncio.get_running_loop()
+                self._asking = loop.create_task(self._asked(answers, methods, image, recipe))
+                return
+        answers.update({method: method.answer(image, recipe) for method in methods})
+        self._tell()
+
+    async def _asked(self, answers, methods, *question):
+        await asyncio.sleep(_WAIT)
+
+        async def ask(method):
+            async with method.lock:  # of the questions that come while it is busy only the newest counts
+                if answers is self.answers:
+                    answers[method] = await asyncio.to_thread(method.answer, *question)
+            if answers is self.answers:
+                with shown_errors("showing the answers", self.message):
+                    self._tell()
+
+        await asyncio.gather(*map(ask, methods))
 
 
 def outlining(name):

@@ -1,8 +1,6 @@
 """Two galaxies that are dragged over one another in the browser, and what SEP and the networks make of the blend."""
 
-import asyncio
 import base64
-import contextlib
 import html
 import warnings
 from functools import partial
@@ -24,14 +22,13 @@ from ..deblenders.sep import LABELS
 from ..figures.style import MEMBERS, sky_noise
 from ..metrics.scores import delta_mag
 from . import view
-from .answers import MISSED, Asked, Detector, as_html, compared, guessed, tallied, tally_line
-from .view import Panel, row, say, shown_errors, status
+from .answers import MISSED, Asked, AskingBoard, Detector, as_html, compared, guessed, tallied, tally_line
+from .view import Panel, row, say, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
 SHOWN, OFFERED = 24, 20  # thumbnails in a strip; galaxies in a page
 _GALAXIES = {"central galaxy": "in the centre of the stamp", "companion": "that you move"}
 _ELLIPSE = 3  # isophotal semi-axes of SExtractor, times its a and b
-_WAIT = 0.02  # seconds without a move before anybody is asked
 _SHIFTED = "How far the companion lies {} the central galaxy"
 _FAINTER = "Positive = fainter: the companion's pixels, noise included, times 10 ** (-0.4 offset)"
 _NOISE = "Noise added to the blend, in units of the noise of this sample's sky"
@@ -52,7 +49,7 @@ _SEES = (
 )
 
 
-class BlendExplorer(view.Board):
+class BlendExplorer(AskingBoard):
     """Drag one galaxy over another and see what SEP and the networks measure; `recipe` is the one-row table shown now.
 
     The browser makes the pictures (``blend_view.js``); Python answers with photometry once a slider has come to rest.
@@ -87,7 +84,7 @@ class BlendExplorer(view.Board):
         rows = row(self.surprise, self.reset, more), folded, row(self.hide, *self.asked.values()), row(*self.guesses)
         super().__init__([self.message, *galaxies, self.view, ipw.VBox([*first, *rows, self.verdict, self.answer])])
         self.add_class("bk-explorer")
-        self._show(wait=False)
+        self._show(wait=True)
 
     def render(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What is shown now, as ``bk.render(sample, explorer.recipe)`` gives it; extra sky noise is in the image."""
@@ -102,21 +99,19 @@ class BlendExplorer(view.Board):
 
     def _make_controls(self, ny, nx, pair, ticked):
         """Sliders and view follow one another in the browser; Python follows the sliders."""
-
-        def slider(kind, text, tip, **about):
-            return kind(description=text, tooltip=tip, **about)
-
-        x, y, tenths = nx // 2 - 1, ny // 2 - 1, {"step": 0.1, "readout_format": ".1f"}
+        x, y, (tenths, signed) = nx // 2 - 1, ny // 2 - 1, ({"step": 0.1, "readout_format": f} for f in (".1f", "+.1f"))
         turns = [(("mirrored " if k >= 4 else "") + f"{90 * (k % 4)}°", k) for k in range(8)]
         turns = turns if ny == nx else [turns[k] for k in (0, 2, 5, 7)]
         self.sliders = {
-            "dx": slider(IntSlider, "shift x [pixels]", _SHIFTED.format("to the right of"), value=12, min=-x, max=x),
-            "dy": slider(IntSlider, "shift y [pixels]", _SHIFTED.format("above"), value=6, min=-y, max=y),
-            "dmag": slider(FloatSlider, "magnitude offset", _FAINTER, min=-3, max=3, step=0.1, readout_format="+.1f"),
-            "turn_central": slider(SelectionSlider, "turn central", _TURNED.format("central"), options=turns),
-            "turn_companion": slider(SelectionSlider, "turn companion", _TURNED.format("companion"), options=turns),
-            "extra_noise": slider(FloatSlider, "extra sky noise", _NOISE, max=5, **tenths),
-            "stretch": slider(FloatSlider, "stretch", _STRETCHED, max=2, **tenths),
+            "dx": IntSlider(12, -x, x, description="shift x [pixels]", tooltip=_SHIFTED.format("to the right of")),
+            "dy": IntSlider(6, -y, y, description="shift y [pixels]", tooltip=_SHIFTED.format("above")),
+            "dmag": FloatSlider(min=-3, max=3, **signed, description="magnitude offset", tooltip=_FAINTER),
+            **{
+                f"turn_{name}": SelectionSlider(options=turns, description=f"turn {name}", tooltip=_TURNED.format(name))
+                for name in MEMBERS
+            },
+            "extra_noise": FloatSlider(max=5, **tenths, description="extra sky noise", tooltip=_NOISE),
+            "stretch": FloatSlider(max=2, **tenths, description="stretch", tooltip=_STRETCHED),
         }
         vars(self).update(self.sliders)
         self.hide = self.on(ipw.Checkbox(False, description="hide the truth", indent=False), self._show)
@@ -155,19 +150,14 @@ class BlendExplorer(view.Board):
             except ValueError:  # they have none at all
                 blend = draw(max_dmag=np.inf)[0]
         self._surprises += 1
-        self._set([*blend["id"].tolist(), int(blend["dx"][1]), int(blend["dy"][1]), 0.0, 0, 0, 0.0])
+        dx, dy = (int(blend[name][1]) for name in ("dx", "dy"))
+        self.put(self._all, [*blend["id"].tolist(), dx, dy, 0.0, 0, 0, 0.0])
 
     def _reset(self):
         self.stretch.value = 0
-        self._set(self._start)
+        self.put(self._all, self._start)
 
-    def _set(self, values):
-        with self.quietly():
-            for control, value in zip(self._all, values, strict=True):
-                control.value = value
-        self._show()
-
-    def _show(self, wait=True):
+    def _show(self, wait=False):
         *pair, dx, dy, dmag, turn_central, turn_companion, _ = values = [control.value for control in self._all]
         self._notice = _ITSELF if pair[0] == pair[1] else ""
         if self._notice:
@@ -177,14 +167,9 @@ class BlendExplorer(view.Board):
         if list(map(str, pair)) != self.view.pair:
             self._send_pair(pair)
         self.recipe = make_blends(self._pair, pair, dx, dy, dmag, [turn_central, turn_companion])
-        self._at, self._answers, image = [*self.view.pair, *values[2:]], {}, self.render()[0]
+        self._at = [*self.view.pair, *values[2:]]
         self._question = [self._sep, *(self.methods[name] for name, box in self.asked.items() if box.value)]
-        if wait:
-            with contextlib.suppress(RuntimeError):  # nobody waits where no event loop runs
-                self._asking = asyncio.get_running_loop().create_task(self._ask(self._answers, image))
-                return
-        self._answers.update({method: method.answer(image, self.recipe) for method in self._question})
-        self._tell()
+        self.ask(self._question, self.render()[0], self.recipe, wait)
 
     def _send_pair(self, ids):
         self._pair = pair = self.sample[self.sample.index(ids)]
@@ -199,21 +184,10 @@ class BlendExplorer(view.Board):
             for text in self.guesses:  # they were about others
                 text.value = ""
 
-    async def _ask(self, answers, image):
-        await asyncio.sleep(_WAIT)
-
-        async def ask(method):
-            async with method.lock:  # of the questions that come while it is busy only the newest counts
-                if answers is self._answers:
-                    answers[method] = await asyncio.to_thread(method.answer, image, self.recipe)
-            if answers is self._answers and self._sep in answers:
-                with shown_errors("showing the answers", self.message):
-                    self._tell()
-
-        await asyncio.gather(*map(ask, self._question))
-
     def _tell(self):
-        answers, zeropoint, true = dict(self._answers), self.sample.zeropoint, self.recipe["flux"][0]
+        if self._sep not in self.answers:
+            return
+        answers, zeropoint, true = dict(self.answers), self.sample.zeropoint, self.recipe["flux"][0]
         found, failure = answers.pop(self._sep)
         say(self.message, " ".join(filter(None, [self._notice, *(why for _, why in answers.values())])))
         if self.hide.value:
@@ -229,7 +203,7 @@ class BlendExplorer(view.Board):
             ellipses = [[*shape, (matched.index(i) if i in matched else 2)] for i, shape in enumerate(shapes)]
         rows = [("alone (true)", compared(true, zeropoint)), (LABELS["kron_masked"], compared(fluxes, zeropoint, true))]
         measured = {"SEP": fluxes}
-        outlines, waiting = {}, [method for method in self._question if method not in self._answers]
+        outlines, waiting = {}, [method for method in self._question if method not in self.answers]
         for method, (table, _) in answers.items():
             if table is None:
                 continue

@@ -15,7 +15,7 @@ from ..data.check import require
 from ..data.remote import CHECKOUT, drafted
 from ..networks.weights import shipped
 from .explorer import MIME, BlendExplorer
-from .view import CAPTIONS, CSS, JS
+from .view import CAPTIONS, CSS, HERE, JS
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # a page asks nobody for anything, whatever its cells have put out
@@ -28,15 +28,6 @@ _LIVE_POLICY = _POLICY.replace("script-src", "worker-src blob:; script-src blob:
 _OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
     f"{{%- block html_head_js{part} -%}}{{%- endblock -%}}" for part in ("", "_mathjax", "_mermaidjs")
 )
-_PAGE = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">{_POLICY}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>blendkit: drag one galaxy over another</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 sans-serif; max-width: 1160px; margin: 0 auto; padding: 12px; }}
-</style></head>
-<body><h1>Drag one galaxy over another</h1>"""
 
 
 def export_html(
@@ -50,8 +41,11 @@ def export_html(
     one like it, in the browser: 10 MB, made by a checkout once in a minute after ``pip install -e '.[page]'``.
     """
     path, pieces = Path(path), "" if network is None else _pieces(network)
-    text = _PAGE + _fragment(source.page()) if isinstance(source, BlendExplorer) else _notebook_page(Path(source))
-    text = text.replace(_POLICY, _LIVE_POLICY, 1) + pieces if pieces else text
+    if isinstance(source, BlendExplorer):
+        text = (HERE / "page.html").read_text(encoding="utf-8") + _fragment(source.page())
+    else:
+        text = _notebook_page(Path(source))
+    text = text.replace("<head>", f"<head>{_LIVE_POLICY if pieces else _POLICY}", 1) + pieces
     with drafted(path.parent) as draft:
         (draft / path.name).write_text(text, encoding="utf-8")
     return path
@@ -90,12 +84,11 @@ def _notebook_page(path):
         if data.pop(WIDGET_VIEW, None) is None and not plot:
             continue
         png, captions = data.pop("image/png", "").strip(), "; ".join(data.pop(CAPTIONS, ()))
-        picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else ""
+        picture = f'<img alt="the live widget" src="data:image/png;base64,{png}">' if png else data.get("text/html", "")
+        what = "A picture of the live widget" if picture else "A live widget"
         picture += f"<p>Left to right: {captions}.</p>" if captions else ""
-        what = "A picture of the live widget" if png else "A live widget"
         without = f"{picture}<p><em>{what}: open the notebook in JupyterLab to use it.</em></p>"
         data["text/html"] = without if live is None else _fragment(live)
     with warnings.catch_warnings(action="ignore"):
         exporter = HTMLExporter(log=logging.Logger("nbconvert", logging.ERROR), raw_template=_OFFLINE_PAGE)
-        page = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})[0]
-    return page.replace("<head>", f"<head>{_POLICY}", 1)
+        return exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})[0]

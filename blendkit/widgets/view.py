@@ -57,6 +57,16 @@ def row(*widgets):
     return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
 
 
+def chart(parts, bottom, ticks, label):
+    """Parts of an SVG picture over an axis at this height, whose `ticks` are x, text and the width of a line."""
+    for x, text, width in ticks:
+        parts.append(f'<line x1="{x}" x2="{x}" y1="12" y2="{bottom}" stroke="currentColor" stroke-width="{width}"/>')
+        parts.append(f'<text x="{x - 8}" y="{bottom + 16}">{text}</text>')
+    look = 'style="width: 880px; max-width: 100%; font: 14px sans-serif; fill: currentColor; display: block"'
+    about = f'role="img" aria-label="{label}" viewBox="0 0 880 {bottom + 22}" {look}'
+    return f"<svg {about}>{''.join(parts)}</svg>"
+
+
 def place():
     """The cell that runs, and which run of it; None where the notebook does not tell."""
     parent = IPython.get_ipython().kernel.get_parent()
@@ -99,13 +109,13 @@ class Board(Freed, ipw.VBox):
     message, links = Instance(ipw.HTML, ()), List()
     paused = False
 
-    def on(self, control, act, what="", trait="value"):
+    def on(self, control, act, what=""):
         """The control; a click on it or a change calls `act`, whose errors name it by `what`."""
         said = shown_errors(what or f"'{control.description}'", self.message)(act)
         if isinstance(control, ipw.Button):
             control.on_click(lambda _button: said())
         else:
-            control.observe(lambda _change: None if self.paused else said(), trait)
+            control.observe(lambda _change: None if self.paused else said(), "value")
         return control
 
     @contextlib.contextmanager

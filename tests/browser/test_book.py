@@ -74,12 +74,6 @@ def test_light_and_dark_reach_the_explorer(page):
         wait_until(explorer.page, f"getComputedStyle(document.documentElement).colorScheme === '{theme}'")
 
 
-def test_the_map_leads_into_the_notebooks(page):
-    page.get_by_role("link", name="map of the paper").click()
-    page.get_by_role("link", name="Be the eye").click()
-    assert page.locator(":target h2, h2:target").first.inner_text().startswith("Be the eye")
-
-
 def test_every_picture_has_words_and_no_page_is_wider_than_a_phone(page, book):
     page.set_viewport_size({"width": 390, "height": 844})
     for path in [book / "index.html", *book.glob("docs/*.html"), *book.glob("notebooks/**/*.html")]:

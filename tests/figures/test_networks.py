@@ -36,9 +36,7 @@ def test_a_dot_marks_the_best_epoch(drawn, draw):
 
 @pytest.mark.parametrize("draw", [
     lambda s, b, n: figures.activations(n["blend2flux"], s, b),
-    lambda s, b, n: figures.activations(n["blend2flux"], s, b, names=["conv4"]),
     lambda s, b, n: figures.shares_seen(s, b, n["fractions"]),
-    lambda s, b, n: figures.shares_seen(s, b[:1], n["fractions"]),
 ])  # fmt: skip
 def test_what_networks_see_can_be_read(drawn, draw, accepted, blends, networks):
     assert len(drawn(lambda: draw(accepted, blends, networks)).findobj(AnchoredSizeBar)) == 1
@@ -88,10 +86,8 @@ def test_the_leak_is_the_difference_of_two_errors(drawn, blends):
     expected |= {"honest": 30, "leaky": 10, "difference": 20}
     assert {name: got[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     pairs = (honest, leaky), (leaky, honest), noisy
-    titles = [drawn(partial(figures.leak, blends, *pair)).get_suptitle() for pair in pairs]
-    assert titles[0] == "The leak flatters by 20.0 ± 0.0 points"
-    assert titles[1].startswith("No flattery here")
-    assert "within the noise" in titles[2]
+    for pair, word in zip(pairs, ("flatters by 20.0 ± 0.0", "No flattery", "within the noise"), strict=True):
+        assert word in drawn(partial(figures.leak, blends, *pair)).get_suptitle()
     leaky["flux"][:3, 0] = np.nan
     assert figures.leak_errors(blends, honest, leaky)["failed"] == 3
 
@@ -100,7 +96,6 @@ def test_the_leak_is_the_difference_of_two_errors(drawn, blends):
     lambda s, b, n: figures.symmetry(s, b[:0]),
     lambda s, b, n: figures.loss_curves({}),
     lambda s, b, n: figures.activations(n["unet"], s, b),
-    lambda s, b, n: figures.shares_seen(s, b[:0], n["fractions"]),
     lambda s, b, n: figures.leak(b, b[:5], b[:5]),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_of_training_is_refused(draw, accepted, blends, networks):

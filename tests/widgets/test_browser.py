@@ -85,10 +85,7 @@ def test_a_broken_callback_is_said_and_recorded(browser, errors, monkeypatch, ac
     assert errors.pop()["type"] == "KeyError"
 
 
-def test_driving_changes_nothing_and_without_a_kernel_there_are_plot_and_picture(browser, drive):
-    browser.show(7)
-    drive()
-    assert browser.row == 7
+def test_without_a_kernel_there_are_plot_and_picture(browser):
     bundle = browser._repr_mimebundle_()
     assert "image/png" in bundle
     assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 3

@@ -64,20 +64,3 @@ def test_a_stamp_without_sky_is_shown(make_sample, path):
     full = make_sample(2)
     full.segmaps[full.segmaps == 0] = 9
     assert bk.StampInspector(full, path).view.panels[1]["pixels"] == full.images[0].tobytes()
-
-
-def test_driving_decides_nothing(stamps, path, tmp_path, drive):
-    old = tmp_path / "old.csv"
-    old.write_text("id,decision\n10,accept\n")
-    inspector, new = bk.StampInspector(stamps, old), bk.StampInspector(stamps, path)
-    drive()
-    assert (old.read_text(), path.exists()) == ("id,decision\n10,accept\n", False)
-    assert (inspector.decisions, inspector.current, new.decisions) == ({10: "accept"}, 11, {})
-
-
-def test_a_disk_that_is_full_is_a_sentence(stamps, path, errors, monkeypatch):
-    inspector = bk.StampInspector(stamps, path)
-    monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
-    inspector.buttons["accept"].click()
-    assert "Something went wrong" in inspector.message.value
-    assert errors.pop()["type"] == "ZeroDivisionError"
