@@ -1,6 +1,5 @@
 """The first cell of every notebook: is everything here that it needs?"""
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from . import __version__
-from .data.check import require
+from .data.check import PathLike, require
 from .data.remote import data_folder, missing
 from .networks.backend import backend, device, version
 from .networks.weights import shipped
@@ -36,7 +35,7 @@ def profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def preflight(sample: str | os.PathLike = "synthetic") -> None:
+def preflight(sample: PathLike = "synthetic") -> None:
     """Print one line when all is well, and one for each thing that is not; `sample` is what `load_sample` will get."""
     lacking = ", ".join(name for name in PACKAGES if version(name) is None)
     folder = data_folder()

@@ -1,7 +1,6 @@
 """The pixels of blends, in NumPy: the reference that the training device and the browser are held to."""
 
 import math
-import os
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 from tqdm import tqdm
 
-from ..data.check import require
+from ..data.check import PathLike, require
 from ..data.remote import drafted
 from ..data.sample import Sample
 from .geometry import place, place_segment
@@ -76,9 +75,7 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
     return np.moveaxis(parts, 1, -1)
 
 
-def export(
-    sample: Sample, blends: Table, folder: str | os.PathLike, *, prefix: str = "test", fill: str = "sky"
-) -> Path:
+def export(sample: Sample, blends: Table, folder: PathLike, *, prefix: str = "test", fill: str = "sky") -> Path:
     """Write blends of two galaxies as plain pixels, under the file names of the paper's own tool (candels-blender).
 
     Returns the folder, with ``{prefix}_blends.npy`` (n, ny, nx) float32, ``{prefix}_gg_masks.npy`` (n, ny, nx, 2)

@@ -10,6 +10,7 @@ from astropy.nddata import NDData
 from astropy.table import Table
 
 _RATES = [rate / area for rate in (u.one, u.electron / u.s, u.ct / u.s, u.adu / u.s) for area in (u.one, u.pix)]
+PathLike = str | os.PathLike
 KINDS = {  # what numbers are here: units that are taken, and how those become it that need a scale
     "e-/s": {unit: None for unit in _RATES}
     | {u.Jy: lambda flux, zeropoint: flux * 10 ** (0.4 * (zeropoint - 8.9))}
@@ -53,7 +54,7 @@ def floats(values, what: str = "the column") -> np.ndarray:
         raise ValueError(f"{what} is not numeric: check that it is a galaxy catalogue.") from None
 
 
-def read_table(path: str | os.PathLike, known: str) -> Table:
+def read_table(path: PathLike, known: str) -> Table:
     """A table with one of the usual separators, with or without comments; its header has the column `known`."""
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     if lines[:1] and lines[0].startswith("# %ECSV"):  # with units

@@ -1,6 +1,5 @@
 """From survey stamps to isolated galaxies: cuts, neighbours replaced by sky, bad stamps dropped (section 2.1)."""
 
-import os
 import warnings
 import zlib
 from dataclasses import replace
@@ -10,7 +9,7 @@ import sep
 from astropy.table import Table
 from scipy.ndimage import binary_erosion, center_of_mass, distance_transform_edt, gaussian_filter, map_coordinates
 
-from .check import plain, read_table, require
+from .check import PathLike, plain, read_table, require
 from .photometry import flux_auto, map_stamps
 from .sample import MORPHOLOGIES, Sample
 from .sky import empty_pixels, fill_with_sky, flat_pixels
@@ -29,7 +28,7 @@ FAR = 2.5 * np.log10(2)  # mag between FLUX_AUTO and the catalogue, after the sa
 
 def clean(
     sample: Sample, *, mag: tuple[float, float] | None = None, morphology: tuple[str, ...] | None = None,
-    dilation: int = 5, decisions: str | os.PathLike | dict[int, str] | None = None, seed: int = 0,
+    dilation: int = 5, decisions: PathLike | dict[int, str] | None = None, seed: int = 0,
     n_jobs: int | None = None,
 ) -> Sample:  # fmt: skip
     """Isolated galaxies from survey stamps (paper section 2.1, Figure 1).
@@ -116,7 +115,7 @@ def table1(report: Table) -> Table:
     return Table(counts)
 
 
-def read_decisions(decisions: str | os.PathLike | dict[int, str] | None) -> dict[int, str]:
+def read_decisions(decisions: PathLike | dict[int, str] | None) -> dict[int, str]:
     """Decisions made by eye, id to "accept" or "reject"; see `clean`."""
     decisions = {} if decisions is None else decisions
     if not isinstance(decisions, dict):

@@ -1,7 +1,6 @@
 """Where samples come from by name, and the paper's own catalogue of test blends."""
 
 import json
-import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from .check import floats, read_table, require
+from .check import PathLike, floats, read_table, require
 from .remote import CANDELS_FILES, data_folder, fetch, fetch_candels, missing
 from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sample
 from .simulate import VERSION, simulate
@@ -114,7 +113,7 @@ def _synthetic(n: int, seed: int, noise: str) -> Sample:
         return sample
 
 
-def load_published(source: str | os.PathLike = "coindeblend") -> tuple[Table, dict[str, Table]]:
+def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, Table]]:
     """Read the catalogue behind the paper's figures: 4,776 test blends, and what three methods measured on them.
 
     Returns blends as `draw_blends` makes them, with `blend_id` and `z`, without `dx` and `dy`; and for "blend2flux",

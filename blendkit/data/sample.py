@@ -3,7 +3,6 @@
 import hashlib
 import json
 import numbers
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Self
 import numpy as np
 from astropy.table import Table
 
-from .check import floats, plain, require
+from .check import PathLike, floats, plain, require
 from .remote import CANDELS_FILES, drafted
 from .sky import sky_bank
 
@@ -121,7 +120,7 @@ class Sample:
         require(not len(missing), f"{absent}: use the sample that the blends were drawn from.")
         return place
 
-    def save(self, folder: str | os.PathLike) -> Path:
+    def save(self, folder: PathLike) -> Path:
         """Write the sample in the layout of the CANDELS release (three files, plus its sky and zeropoint)."""
         folder, stacks = Path(folder), {IMAGES: self.images, SEGMAPS: self.segmaps, SKY: self.sky}
         with drafted(folder, sum(stack.nbytes for stack in stacks.values())) as draft:

@@ -1,7 +1,6 @@
 """How right fluxes are (Figures 5 to 9), where methods fail, if errors are honest; parameters as `blendkit.scores`."""
 
 import textwrap
-from collections.abc import Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -268,7 +267,7 @@ def synthetic_and_real(scores: Table) -> Figure:
     return fig
 
 
-def detection_split(splits: Mapping[str, Table]) -> Figure:
+def detection_split(splits: dict[str, Table]) -> Figure:
     """Shares of the detection cases (section 3.3), a bar for each label's table from `blendkit.metrics.case_shares`."""
     require(splits, 'there is no split to draw, expected at least one: give {"label": case_shares(blends, pred)}.')
     seen = {row["case"] for table in splits.values() for row in table if row["share"] > 0}

@@ -1,7 +1,6 @@
 """Which pixels belong to whom, and the blends on which a method is furthest off (Figures 10 to 12)."""
 
 import textwrap
-from collections.abc import Mapping
 from itertools import cycle
 
 import numpy as np
@@ -24,7 +23,7 @@ from .style import stamp_grid, window_around
 _RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central galaxy."
 
 
-def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np.ndarray]) -> Figure:
+def masks_beside(sample: Sample, blends: Table, methods: dict[str, Table | np.ndarray]) -> Figure:
     """Masks of several methods beside the true ones, for three blends from close to far apart (Figures 10 and 11).
 
     `methods` are predictions with a column `masks`, or masks, bool (n, ny, nx, k); below each `blendkit.metrics.iou`.
@@ -51,7 +50,7 @@ def masks_beside(sample: Sample, blends: Table, methods: Mapping[str, Table | np
     )  # fmt: skip
 
 
-def iou_by_type(blends: Table, ious: Mapping[str, ArrayLike]) -> Figure:
+def iou_by_type(blends: Table, ious: dict[str, ArrayLike]) -> Figure:
     """How good masks are, blend by blend and for pairs of types: `blendkit.metrics.mask_scores` (Figure 12)."""
     table = mask_scores(blends, ious)
     table = table[(table["member"] == "both") & (table["n"] > 0)]

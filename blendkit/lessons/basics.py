@@ -1,7 +1,5 @@
 """Two pictures for those who have not met a network yet: going downhill, and a convolution."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import correlate
@@ -56,7 +54,7 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
     return fig
 
 
-def convolutions(image: np.ndarray, filters: Mapping[str, np.ndarray]) -> Figure:
+def convolutions(image: np.ndarray, filters: dict[str, np.ndarray]) -> Figure:
     """An image (ny, nx) in e-/s and how well small patterns, by name, fit at every place; bad fits are zero (ReLU)."""
     with canvas(10, 4.4, "A filter is a pattern; its map is dark where the pattern fits") as fig:
         axes = fig.subplots(2, len(filters) + 1, height_ratios=(1, 2.4))

@@ -1,9 +1,6 @@
 """Notebooks 4 and 6: an exam whose hardness sliders set, tables to read, and the paper's own answers."""
 
-from __future__ import annotations
-
 import html
-from collections.abc import Mapping
 
 import ipywidgets as ipw
 import numpy as np
@@ -68,7 +65,7 @@ class ExamSliders(view.Board):
     `errors` are the mean and the median error (%) of each method's fluxes, and the share (%) that it did not find.
     """
 
-    def __init__(self, blends: Table, predictions: Mapping[str, Table]):
+    def __init__(self, blends: Table, predictions: dict[str, Table]):
         self.blends, self.looks, self.chart = blends, method_styles(predictions), ipw.HTML()
         self.rows = measurements(blends, predictions)
         self.near = np.asarray(blends["distance"] / np.max(blends["r_eff"], axis=1))

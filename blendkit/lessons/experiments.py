@@ -1,9 +1,6 @@
 """Experiments that the notebooks run: what is asked of the kit, and the numbers that come back."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +38,7 @@ def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
     return found
 
 
-def networks_of(home: str | os.PathLike, names: Sequence[str], profile: str) -> tuple[dict[str, Network], list[str]]:
+def networks_of(home: str | os.PathLike, names: list[str], profile: str) -> tuple[dict[str, Network], list[str]]:
     """The networks that you trained in notebook 3 (folders in `home`), else the shipped ones; and which are yours."""
     yours = [name for name in names if profile != "quick" and any((Path(home) / name).glob("*.weights.h5"))]
     networks = {}
@@ -63,7 +60,7 @@ def shipped_networks() -> Table:
     return formatted(rows, names, minutes=".0f")
 
 
-def lone_objects(blends: Table, predictions: Mapping[str, Table], n_detected: ArrayLike) -> Table:
+def lone_objects(blends: Table, predictions: dict[str, Table], n_detected: ArrayLike) -> Table:
     """Errors of the central galaxy's flux where one object was found (`n_detected`), and where two or more were."""
     lone, true, rows = np.asarray(n_detected) == 1, np.asarray(blends["flux"])[:, 0], []
     for objects, here in {"one found": lone, "two or more found": ~lone}.items():
@@ -94,13 +91,13 @@ def error_ratios(errors: Table, ranking: Table, reference: str = "fractions") ->
     return formatted(rows, ["method", "measured", "everything"], measured=".1f", everything=".1f")
 
 
-def mean_ious(masks: np.ndarray, predictions: Mapping[str, Table]) -> dict[str, list[float]]:
+def mean_ious(masks: np.ndarray, predictions: dict[str, Table]) -> dict[str, list[float]]:
     """Mean intersection over union with the true masks (n, ny, nx, k), one per member, where a method gives masks."""
     drawn = {name: pred["masks"] for name, pred in predictions.items() if "masks" in pred.colnames}
     return {name: np.nanmean(iou(masks, mask), axis=0).tolist() for name, mask in drawn.items()}
 
 
-def report_card(blends: Table, masks: np.ndarray, predictions: Mapping[str, Table]) -> Table:
+def report_card(blends: Table, masks: np.ndarray, predictions: dict[str, Table]) -> Table:
     """What each method got in an exam, in words that fit a page: flux errors (MAPE, %), and the IoU with true masks."""
     errors, ious, rows = table2(blends, predictions), mean_ious(masks, predictions), []
     for method in predictions:

@@ -1,9 +1,6 @@
 """Experiments of notebook 3: small networks that show what learning is, and how it goes wrong."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +32,7 @@ def network_sizes(profile: str, shape: tuple[int, int]) -> Table:
     return sizes
 
 
-def stand_ins(networks: Mapping[str, keras.Model], profile: str) -> tuple[dict[str, keras.Model], Table]:
+def stand_ins(networks: dict[str, keras.Model], profile: str) -> tuple[dict[str, keras.Model], Table]:
     """The networks to look into, and a table of who is who: yours, or where "quick" left them beginners the shipped."""
     shown, rows = {}, []
     for name, yours in networks.items():
@@ -54,9 +51,7 @@ def shipped_histories() -> dict[str, Table]:
     return {name: Table({"epoch": np.arange(card["epochs"]) + 1} | card["history"]) for name, card in cards}
 
 
-def take_exam(
-    images: np.ndarray, shown: Mapping[str, keras.Model], yours: Mapping[str, keras.Model]
-) -> dict[str, Table]:
+def take_exam(images: np.ndarray, shown: dict[str, keras.Model], yours: dict[str, keras.Model]) -> dict[str, Table]:
     """Answers of the networks of `stand_ins`, each with that of yours beside it where yours is another one."""
     answers = {}
     for name, network in shown.items():

@@ -1,7 +1,5 @@
 """Notebook 5: blends under other skies than networks were trained for, and what their numbers are worth there."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,7 +1,6 @@
 """The paper's tables, the ranking of methods, and the scoreboard beside the stored one of real galaxies."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ PRINTED = {  # title as wide as its column: score, digits
 
 
 def table2(
-    blends: Table, predictions: Predictions, parameters: Mapping[str, int | None] | None = None,
+    blends: Table, predictions: Predictions, parameters: dict[str, int | None] | None = None,
     *, n_bootstrap: int = 200, seed: int = 0,
 ) -> Table:  # fmt: skip
     """Flux errors of every method, for central galaxies, companions and, in the total row, both (Table 2).

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pooch import file_hash
 
-from ..data.check import require
+from ..data.check import PathLike, require
 from ..data.remote import drafted
 from ..data.sample import Sample
 from ..data.simulate import MAX_GALAXIES
@@ -26,7 +25,7 @@ NEEDED = {"architecture", "arguments", "sha256", "parameters"}
 CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
 
 
-def save(network: "keras.Model", folder: str | os.PathLike, name: str, card: Mapping[str, Any]) -> Path:
+def save(network: "keras.Model", folder: PathLike, name: str, card: Mapping[str, Any]) -> Path:
     """Write ``name.weights.h5`` and then its card, which tells `architecture` and `arguments`, as ``name.json``."""
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
     with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
@@ -50,7 +49,7 @@ def _without_gaps(path):
             new[name] = values
 
 
-def load(source: str | os.PathLike) -> tuple["keras.Model", dict]:
+def load(source: PathLike) -> tuple["keras.Model", dict]:
     """A trained network and its card, by a name in `shipped`, from its ``.weights.h5``, folder or a ``.keras`` file."""
     named = isinstance(source, str) and (FOLDER / f"{source}.json").is_file()
     path = FOLDER / f"{source}{H5}" if named else Path(source).expanduser()

@@ -3,7 +3,6 @@
 import contextlib
 import html
 import json
-from collections.abc import Mapping
 from functools import partial
 
 import ipywidgets as ipw
@@ -36,7 +35,7 @@ class ErrorsBrowser(Board):
     predictions : mapping of str to astropy.table.Table; `masks` and `images` are shown where there are any
     """
 
-    def __init__(self, sample: Sample, blends: Table, predictions: Mapping[str, Table]):
+    def __init__(self, sample: Sample, blends: Table, predictions: dict[str, Table]):
         require(np.shape(blends["id"])[1] == 2, "these are no blends of two galaxies, expected pairs (members=2).")
         self.sample, self.blends, self.predictions, self.row = sample, blends, dict(predictions), 0
         self.facts, self.figure = ipw.HTML(), go.FigureWidget(errors_plotly(blends, predictions))

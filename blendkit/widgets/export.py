@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import warnings
@@ -11,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from ..data.check import require
+from ..data.check import PathLike, require
 from ..data.remote import CHECKOUT, drafted
 from ..networks.weights import shipped
 from .explorer import MIME, BlendExplorer
@@ -30,9 +29,7 @@ _OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
 )
 
 
-def export_html(
-    source: BlendExplorer | str | os.PathLike, path: str | os.PathLike, *, network: str | os.PathLike | None = None
-) -> Path:
+def export_html(source: BlendExplorer | PathLike, path: PathLike, *, network: PathLike | None = None) -> Path:
     """Write a page in which the explorer lives on, without a kernel and without a network, and give its path.
 
     `source` is an explorer, or the path of an executed notebook: every explorer in its outputs is live in the page, of
@@ -55,7 +52,7 @@ def _pieces(network):
     """The network and what runs it; a process of its own makes them, whatever Keras runs on here."""
     told = f"a page with the network {str(network)!r} cannot be made"
     require((CHECKOUT / "tools").is_dir(), f"{told} by an installed blendkit: use a clone of its repository.")
-    known = network if network in shipped() else os.path.abspath(network)
+    known = network if network in shipped() else Path(network).absolute()
     command = [sys.executable, "-m", "tools.page_network", known]
     made = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     require(made.returncode == 0, f"{told}: {made.stderr.strip().rpartition(chr(10))[2].partition(': ')[2]}")

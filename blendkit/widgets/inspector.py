@@ -1,7 +1,6 @@
 """The eye's part of the cleaning: walk through stamps, accept or reject each (paper section 2.1)."""
 
 import html
-import os
 import zlib
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import traitlets
 from astropy.table import Table
 
-from ..data.check import require
+from ..data.check import PathLike, require
 from ..data.cleaning import read_decisions, remove_neighbours
 from ..data.remote import drafted
 from ..data.sample import Sample
@@ -50,7 +49,7 @@ class StampInspector(Board):
     report : ``bk.clean(sample).report``, optional; it then starts with the kept stamps, and shows what checks found
     """
 
-    def __init__(self, sample: Sample, path: str | os.PathLike, ids=None, report: Table | None = None):
+    def __init__(self, sample: Sample, path: PathLike, ids=None, report: Table | None = None):
         self.sample, self.path = sample, Path(path)
         self.ids = [int(i) for i in (sample.catalog["id"] if ids is None else ids)]
         require(self.ids, "ids names no stamp, expected at least one catalogue id: leave it out to see all.")
