@@ -12,7 +12,7 @@ from .recipe import placements, true_fluxes
 
 
 class BlendLayer(keras.layers.Layer):
-    """Renders blends from a sample, copied to the device once, as `blendkit.render` with its sky fill.
+    """Renders blends from a sample, copied to the device once, as `blendkit.render_parts` with its sky fill.
 
     Bit for bit where `dmag` is 0, else within 4 units in the last place; always in float32, whatever the policy.
     """
@@ -34,25 +34,12 @@ class BlendLayer(keras.layers.Layer):
         return self.add_weight(initializer=lambda *_, **__: array, **held)
 
     def recipe(self, blends: Table) -> dict[str, np.ndarray]:
-        """What `call` needs to know: the `placements`, `rows` (n, k, 5) int32 and `scale` (n, k) float32."""
+        """What `parts` needs to know: the `placements`, `rows` (n, k, 5) int32 and `scale` (n, k) float32."""
         *rows, scale = placements(self.sample, blends, "sky", self.bank.shape[0])
         return {"rows": np.stack(rows, axis=-1).astype(np.int32), "scale": scale}
 
-    def __call__(self, blends, **kwargs):
-        return super().__call__(self.recipe(blends) if hasattr(blends, "colnames") else blends, **kwargs)
-
-    def call(self, recipe):
-        """Images (n, ny, nx), masks (n, ny, nx, k) and fluxes (n, k) of a table of blends, or of what `recipe` made."""
-        parts, masks, fluxes = self.parts(recipe)
-        *others, image = ops.unstack(parts, axis=-1)
-        for part in reversed(others):
-            image = part + image
-        rows = ops.cast(recipe["rows"], "int32")
-        sky = ops.take(ops.convert_to_tensor(self.bank), rows[:, 0, 4], axis=0)
-        return ops.where(ops.all(rows[:, :, 0] < 0, axis=1)[:, None, None], sky, image), masks, fluxes
-
     def parts(self, recipe):
-        """The galaxies of each blend apart, (n, ny, nx, k), 0 where a place is empty; masks and fluxes of `call`."""
+        """The galaxies of each blend apart, (n, ny, nx, k), 0 where a place is empty; their masks and fluxes (n, k)."""
         rows, scale = ops.cast(recipe["rows"], "int32"), ops.cast(recipe["scale"], "float32")
         flux = ops.take(ops.convert_to_tensor(self.flux), ops.maximum(rows[..., 0], 0)) * scale
         placed = [self._place(*ops.unstack(rows[:, j], axis=-1), scale[:, j]) for j in range(rows.shape[1])]

@@ -197,7 +197,7 @@ class TestTheRightSample:
         zeropoint = 24.0 if what == "zeropoint" else sample.zeropoint
         other = replace(other, sky_stamps=sample.sky + (what == "sky"), zeropoint=zeropoint)
         other = other[[0, 2, 3]] if what == "absent" else other
-        for renderer in (partial(bk.render, other), BlendLayer(other)):
+        for renderer in (partial(bk.render, other), BlendLayer(other).recipe):
             refused(partial(renderer, blends), "sample")
         if what == "sky":
             bk.render(other, blends, fill="zero")
