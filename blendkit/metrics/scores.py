@@ -3,9 +3,11 @@
 A measurement that is missing (NaN) or impossible (a flux not positive) counts as failed, and is reported.
 """
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 from astropy.table import Column, Table, vstack
@@ -14,43 +16,18 @@ from numpy.typing import ArrayLike
 from ..data.check import floats, plain, require
 from ..data.sample import MORPHOLOGIES
 from ..deblenders.base import CASES, check_predictions, plain_fluxes
-from .bootstrap import robust_scatter, scatter, weighted_mean, weighted_median, with_errors
+from . import bootstrap
+from .bootstrap import weighted_mean, with_errors
 
 OUTLIER_DMAG = 0.75  # further from the isolated magnitude is an outlier (Figure 5): a factor of two in flux
 FIGURE_5_CASES = {"central": ("both", "only central"), "companion": ("both", "only companion")}
 """The detection cases that count for each member in Figures 5 and 7 to 9."""
 
-_OFF, _APE = "measured - isolated magnitude", "absolute percentage error of the"
-STATISTICS = {  # column: (statistic, of which quantity, format, unit, description)
-    "bias": (weighted_mean, "dmag", ".3f", "mag", f"mean of {_OFF}: positive is measured too faint"),
-    "median": (weighted_median, "dmag", ".3f", "mag", f"median of {_OFF}"),
-    "scatter": (scatter, "dmag", ".3f", "mag", f"standard deviation of {_OFF}"),
-    "robust_scatter": (robust_scatter, "dmag", ".3f", "mag", f"1.4826 times the median of |{_OFF} - its median|"),
-    "outliers": (weighted_mean, "outlier", ".4f", None, f"share (0 to 1) with |{_OFF}| > {OUTLIER_DMAG}"),
-    "mape_mag": (weighted_mean, "percent_mag", ".2f", "%", f"mean {_APE} magnitude (eq. 1, as in Figure 5)"),
-    "mape_flux": (weighted_mean, "percent", ".2f", "%", f"mean {_APE} flux (eq. 1, as in Table 2)"),
-    "median_flux": (weighted_median, "percent", ".2f", "%", f"median {_APE} flux"),
-    **{f"within_{k}": (weighted_mean, f"within_{k}", ".3f", None,
-                       f"share (0 to 1) within {k} predicted sigma; {share} if errors are Gaussian and right")
-       for k, share in ((1, 0.683), (2, 0.954), (3, 0.997))},
-    "pull_mean": (weighted_mean, "pull", ".3f", None, "mean (measured - isolated flux) / predicted sigma; 0: no bias"),
-    "pull_scatter": (robust_scatter, "pull", ".3f", None, "robust scatter of pulls; 1 is right, more: sigma too small"),
-    "iou": (weighted_mean, "iou", ".3f", None, "mean intersection over union (eq. 2)"),
-    "share": (weighted_mean, "share", ".3f", None, "share of all blends (0 to 1)"),
-}  # fmt: skip
+STATISTICS, KEYS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).values()
 BAD_TRUTH = "True values are missing, infinite, or fluxes not positive: drop these galaxies."
 Predictions = Mapping[str, Table]
 ALL_SCORES, PULLS, PANEL = tuple(STATISTICS)[:8], tuple(STATISTICS)[8:13], ("bias", "scatter", "outliers", "mape_mag")
 MEASURED = ("true", "measured", "error", "mag_true", "mag_measured")
-KEYS = {  # further columns of the tables: their descriptions
-    "case": "detection case, as the method itself reports it",
-    "bin": "number of the bin, from 0; the same bins for every method and member",
-    "label": "what the bin holds",
-    "low": "lower edge, in the bin; NaN where bins are words",
-    "high": "upper edge, in the bin only if it is the last; NaN where bins are words",
-    "pair": "morphologies of the central galaxy and the companion, in either order",
-    "n": "measured, and scored", "failed": "not measured: flux NaN, infinite or not positive",
-}  # fmt: skip
 LEFT_OUT = "neither: blends whose detection case does not count for this member (figure_5_rows)"
 
 
@@ -296,7 +273,7 @@ def described(lines: list[tuple], first: Sequence[str], names: Sequence[str]) ->
     for name in names:
         _, _, form, unit, text = STATISTICS[name]
         for column, about in ((name, text), (f"{name}_err", f"one-sigma bootstrap error of {name}")):
-            table[column].format, table[column].unit, table[column].description = form, unit, about
+            table[column].format, table[column].unit, table[column].description = form, unit or None, about
     for name in KEYS.keys() & set(first):
         table[name].description, table[name].format = KEYS[name], ".3f" if name in ("low", "high") else None
     return table
@@ -343,7 +320,8 @@ def _quantities(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _statistics(names, quantities, used):
     """Functions from weights to each of the statistics of the measurements that are used."""
-    return [partial(STATISTICS[name][0], quantities[STATISTICS[name][1]][used]) for name in names]
+    known = (STATISTICS[name][:2] for name in names)
+    return [partial(getattr(bootstrap, statistic), quantities[of][used]) for statistic, of in known]
 
 
 def _bins(values, bins):
