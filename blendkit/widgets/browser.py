@@ -3,7 +3,6 @@
 import contextlib
 import html
 import json
-from functools import partial
 
 import ipywidgets as ipw
 import numpy as np
@@ -17,11 +16,10 @@ from ..figures.hover import errors_plotly
 from ..figures.masks import worst_rows
 from ..figures.style import MEMBERS, sky_noise
 from .answers import as_html, compared
-from .view import LEGEND, Board, Panel, StampsView, row, shown_errors, status
+from .view import LEGEND, WORDS, Board, Panel, StampsView, row, shown_errors, status
 
 _AXES = [("magnitude difference", "delta_mag"), ("distance", "distance")]
 _RING = {"symbol": "circle-open", "size": 18, "color": "#d55e00", "line_width": 4}  # round the blend shown
-_STEPS = {"worse": (-1, "left", "further off"), "less bad": (1, "right", "less far off")}
 
 
 class ErrorsBrowser(Board):
@@ -49,11 +47,7 @@ class ErrorsBrowser(Board):
         self.member = self.on(ipw.Dropdown(options=MEMBERS[::-1], description="error of the"), self._replot)
         methods = ipw.Dropdown(options=list(self.predictions), description="method")
         self.method = self.on(methods, lambda: self.show(self.row))
-        self.buttons = {}
-        for name, (step, icon, far) in _STEPS.items():
-            tip = f"The blend on which this method is next {far}"
-            button = ipw.Button(description=name, icon=f"arrow-{icon}", tooltip=tip)
-            self.buttons[name] = self.on(button, partial(self._step, step), f"'{name}' in the errors")
+        self.buttons = self.buttons_of(WORDS["errors"]["buttons"], self._step, "in the errors")
         self.view = StampsView(sigma=sky_noise(sample), layout={"flex": "1 1 260px", "max_width": "500px"})
         plot = ipw.Box([self.figure], layout={"max_width": "100%", "overflow": "auto"})
         lists = row(self.by, self.member), row(self.method, *self.buttons.values())
@@ -79,9 +73,9 @@ class ErrorsBrowser(Board):
     def _order(self):
         return worst_rows(self.blends, self.predictions[self.method.value], self.member.value).tolist()
 
-    def _step(self, step):
+    def _step(self, name):
         order = self._order()
-        self.show(order[min(max(order.index(self.row) + step, 0), len(order) - 1)])
+        self.show(order[min(max(order.index(self.row) + (-1 if name == "worse" else 1), 0), len(order) - 1)])
 
     def _replot(self):
         other = errors_plotly(self.blends, self.predictions, self.by.value, self.member.value)

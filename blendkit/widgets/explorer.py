@@ -9,7 +9,6 @@ import IPython
 import ipywidgets as ipw
 import numpy as np
 from astropy.table import Table
-from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 
 from ..blends.recipe import draw_blends, make_blends, sky_rows, true_fluxes
 from ..blends.rendering import render, render_parts
@@ -27,26 +26,8 @@ from .view import Panel, row, say, status
 
 MIME = "application/vnd.blendkit.explorer+json"  # under it an output keeps what a page without a kernel needs
 SHOWN, OFFERED = 24, 20  # thumbnails in a strip; galaxies in a page
-_GALAXIES = {"central galaxy": "in the centre of the stamp", "companion": "that you move"}
 _ELLIPSE = 3  # isophotal semi-axes of SExtractor, times its a and b
-_SHIFTED = "How far the companion lies {} the central galaxy"
-_FAINTER = "Positive = fainter: the companion's pixels, noise included, times 10 ** (-0.4 offset)"
-_NOISE = "Noise added to the blend, in units of the noise of this sample's sky"
-_TURNED = "How the {} galaxy is mirrored, and then turned about its centre"
-_MORE = "Extra sky noise, mirrored and turned galaxies, another stretch of the picture"
-_STRETCHED = "0 shows the faint outskirts, 2 only the bright centres"
-_ITSELF = "A galaxy cannot be blended with itself: choose two different ones."
-_WHICH_FLUX = "alone (true) is FLUX_AUTO, the light inside a Kron ellipse; the catalogue's magnitude counts all of it."
-_HIDDEN = (
-    "The truth is hidden, and so are all answers. Press 'surprise me' for a pair that you have not seen, write down "
-    "your guesses, then untick 'hide the truth'. A hint: both galaxies together have {:.2f} mag."
-)
-_SEES = (
-    "nothing.",
-    "one object: for it, the two galaxies are one (or one of them is too faint).",
-    "two objects (central: the one nearest the centre).",
-    "{} objects, more than there are. It takes the one nearest the centre and the brightest other one.",
-)
+_WORDS = view.WORDS["explorer"]
 
 
 class BlendExplorer(AskingBoard):
@@ -99,20 +80,13 @@ class BlendExplorer(AskingBoard):
 
     def _make_controls(self, ny, nx, pair, ticked):
         """Sliders and view follow one another in the browser; Python follows the sliders."""
-        x, y, (tenths, signed) = nx // 2 - 1, ny // 2 - 1, ({"step": 0.1, "readout_format": f} for f in (".1f", "+.1f"))
+        x, y = nx // 2 - 1, ny // 2 - 1
         turns = [(("mirrored " if k >= 4 else "") + f"{90 * (k % 4)}°", k) for k in range(8)]
         turns = turns if ny == nx else [turns[k] for k in (0, 2, 5, 7)]
-        self.sliders = {
-            "dx": IntSlider(12, -x, x, description="shift x [pixels]", tooltip=_SHIFTED.format("to the right of")),
-            "dy": IntSlider(6, -y, y, description="shift y [pixels]", tooltip=_SHIFTED.format("above")),
-            "dmag": FloatSlider(min=-3, max=3, **signed, description="magnitude offset", tooltip=_FAINTER),
-            **{
-                f"turn_{name}": SelectionSlider(options=turns, description=f"turn {name}", tooltip=_TURNED.format(name))
-                for name in MEMBERS
-            },
-            "extra_noise": FloatSlider(max=5, **tenths, description="extra sky noise", tooltip=_NOISE),
-            "stretch": FloatSlider(max=2, **tenths, description="stretch", tooltip=_STRETCHED),
-        }
+        here = {"dx": {"min": -x, "max": x}, "dy": {"min": -y, "max": y}}
+        here |= {f"turn_{name}": {"options": turns} for name in MEMBERS}
+        sliders = _WORDS["sliders"].items()
+        self.sliders = {name: getattr(ipw, kind)(**about, **here.get(name, {})) for name, (kind, about) in sliders}
         vars(self).update(self.sliders)
         self.hide = self.on(ipw.Checkbox(False, description="hide the truth", indent=False), self._show)
         for name, control in (self.sliders | {"hide": self.hide}).items():
@@ -124,18 +98,16 @@ class BlendExplorer(AskingBoard):
         thumbs = view.thumbnails(self.sample.images[rows], self.view.sigma)
         strip = {"thumbs": thumbs, "rows": rows, "names": [named[i][0] for i in rows]}
         self.galaxies, self.pickers = [], []
-        for galaxy, (text, where) in zip(pair, _GALAXIES.items(), strict=True):
-            control = ipw.Dropdown(options=named, value=galaxy, description=text, tooltip=f"The galaxy {where}")
+        for galaxy, (text, tip) in zip(pair, _WORDS["galaxies"].items(), strict=True):
+            control = ipw.Dropdown(options=named, value=galaxy, description=text, tooltip=tip)
             self.galaxies.append(control)
             self.pickers.append(view.Picker(label=text, **strip))
             self.links = [*self.links, ipw.jslink((control, "index"), (self.pickers[-1], "index"))]
         self.central, self.companion = self.galaxies
         self._all = [*self.galaxies, *list(self.sliders.values())[:-1]]  # what makes the blend
         self._start = [control.value for control in self._all]
-        surprise, reset = "Two galaxies and a shift at random", "Back to where the explorer began"
-        self.surprise = self.on(ipw.Button(description="surprise me", tooltip=surprise), self._surprise)
-        self.reset = self.on(ipw.Button(description="reset", tooltip=reset), self._reset)
-        self.more = ipw.ToggleButton(description="more sliders", tooltip=_MORE, icon="sliders")
+        self.surprise = self.on(ipw.Button(**_WORDS["surprise"]), self._surprise)
+        self.reset, self.more = self.on(ipw.Button(**_WORDS["reset"]), self._reset), ipw.ToggleButton(**_WORDS["more"])
         self.asked = {name: ipw.Checkbox(ticked, description=f"ask {name}", indent=False) for name in self.methods}
         text = {"placeholder": "magnitude", "continuous_update": False}
         self.guesses = [ipw.Text(description=f"your guess, {name}", **text) for name in MEMBERS]
@@ -159,7 +131,7 @@ class BlendExplorer(AskingBoard):
 
     def _show(self, wait=False):
         *pair, dx, dy, dmag, turn_central, turn_companion, _ = values = [control.value for control in self._all]
-        self._notice = _ITSELF if pair[0] == pair[1] else ""
+        self._notice = _WORDS["itself"] if pair[0] == pair[1] else ""
         if self._notice:
             with self.quietly():
                 self.central.value, self.companion.value = map(int, self.view.pair)
@@ -192,11 +164,11 @@ class BlendExplorer(AskingBoard):
         say(self.message, " ".join(filter(None, [self._notice, *(why for _, why in answers.values())])))
         if self.hide.value:
             self.view.found, self.answer.value = {}, ""
-            self.verdict.value = status(_HIDDEN.format(zeropoint - 2.5 * np.log10(true.sum())))
+            self.verdict.value = status(_WORDS["hidden"].format(zeropoint - 2.5 * np.log10(true.sum())))
             return
         fluxes, ellipses = np.full(2, np.nan), []
         if found is not None:
-            failure = f"SEP sees {_SEES[min(len(found), 3)].format(len(found))}"
+            failure = f"SEP sees {_WORDS['sees'][min(len(found), 3)].format(len(found))}"
             matched = match_pixels(found, self.sample.centre).tolist()
             fluxes = [found.kron_masked[i] if i >= 0 else np.nan for i in matched]
             shapes = np.array([found.x, found.y, _ELLIPSE * found.a, _ELLIPSE * found.b, found.theta], float).T.tolist()
@@ -221,7 +193,7 @@ class BlendExplorer(AskingBoard):
             rows.append(("you", values))
         self.verdict.value = status(f"<b>{html.escape(failure)}</b>")
         self._count(measured)
-        note = tally_line(tallied(self.tally)) if self.tally else _WHICH_FLUX
+        note = tally_line(tallied(self.tally)) if self.tally else _WORDS["which_flux"]
         self.answer.value = f"{as_html(MEMBERS, rows)}<div class='bk-answers'>{html.escape(note)}</div>"
 
     def _count(self, measured):
@@ -270,7 +242,7 @@ class BlendExplorer(AskingBoard):
         panels = [Panel(caption, image, white, ellipses=self.view.found.get("ellipses", ()))]
         if not self.hide.value:
             parts = render_parts(self._pair, self.recipe)[0]
-            panels += [Panel(f"{name} alone", parts[..., k], white) for k, name in enumerate(_GALAXIES)]
+            panels += [Panel(f"{name} alone", parts[..., k], white) for k, name in enumerate(_WORDS["galaxies"])]
             panels.append(Panel(f"true masks: {view.LEGEND}", masks, style="masks"))
         return panels
 

@@ -2,7 +2,6 @@
 
 import html
 import zlib
-from functools import partial
 from pathlib import Path
 
 import anywidget
@@ -17,18 +16,11 @@ from ..data.remote import drafted
 from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..figures.style import sky_noise
-from .view import HERE, Board, Panel, StampsView, row, say, shown_errors, status, swatch
+from .view import HERE, WORDS, Board, Panel, StampsView, row, say, shown_errors, status, swatch
 
 _KEYS = {"a": "accept", "r": "reject", "ArrowLeft": "back", "ArrowRight": "next"}
-_BUTTONS = {
-    "back": ("", "arrow-left", "The stamp before, decision unchanged (left arrow)"),
-    "accept": ("success", "check", "Keep this stamp, whatever the automatic checks say (a)"),
-    "reject": ("danger", "times", "Drop this stamp (r)"),
-    "next": ("", "arrow-right", "The next stamp, decision unchanged (right arrow)"),
-}
-_SHOW = "Which stamps to walk through, as they stand now: a decision overrules the checks"
+_WORDS = WORDS["inspector"]
 _OBSERVED = f"as observed: {swatch('this galaxy', 'central')} {swatch('neighbours', 'companion')}"
-_HELP = "Keys (click the picture first): a accept, r reject, ← back, → next. To start over, delete"
 
 
 class _Keys(anywidget.AnyWidget):
@@ -60,18 +52,15 @@ class StampInspector(Board):
         self.decisions = read_decisions(self.path) if self.path.exists() else {}
         self.progress, self.facts = ipw.HTML(), ipw.HTML()
         self.view = StampsView(sigma=sky_noise(sample))
-        self.keys_widget, self.buttons = _Keys(hint=f"{_HELP} {self.path.name} and run this cell again."), {}
+        self.keys_widget = _Keys(hint=_WORDS["help"].format(self.path.name))
         press = shown_errors("a key in the inspector", self.message)(self._act)
         self.keys_widget.on_msg(lambda _widget, content, _buffers: press(_KEYS[content["key"]]))
-        for name, (style, icon, tip) in _BUTTONS.items():
-            button = ipw.Button(description=name, button_style=style, icon=icon, tooltip=tip)
-            self.buttons[name] = self.on(button, partial(self._act, name), f"'{name}' in the inspector")
-        options, start = list(self._groups()), "kept" if self._checked else "all"
-        self.shown = self.on(ipw.Dropdown(options=options, value=start, description="show", tooltip=_SHOW), self._walk)
-        jump = ipw.Text(description="go to", placeholder="id, or number in the list", continuous_update=False)
-        self.jump, buttons = self.on(jump, self._jump), row(*self.buttons.values())
+        self.buttons = self.buttons_of(_WORDS["buttons"], self._act, "in the inspector")
+        choice = {"options": list(self._groups()), "value": "kept" if self._checked else "all"}
+        self.shown = self.on(ipw.Dropdown(**choice, **_WORDS["show"]), self._walk)
+        self.jump = self.on(ipw.Text(**_WORDS["jump"], continuous_update=False), self._jump)
         above = row(self.shown, self.jump), self.message, self.progress
-        super().__init__([*above, self.view, self.facts, buttons, self.keys_widget])
+        super().__init__([*above, self.view, self.facts, row(*self.buttons.values()), self.keys_widget])
         self.add_class("bk-keys-box")
         self._walk()
 

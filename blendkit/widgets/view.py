@@ -3,8 +3,10 @@
 import contextlib
 import html
 import logging
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anywidget
@@ -23,6 +25,7 @@ from ..figures.style import COLOURS, draw_outline, mask_picture, show_stamp, sty
 
 HERE = Path(__file__).parent
 JS, CSS = HERE / "blend_view.js", HERE / "blend_view.css"
+WORDS = tomllib.loads((HERE / "words.toml").read_text("utf-8"))
 CAPTIONS = "application/vnd.blendkit.captions+json"  # under it an output keeps the captions of its picture
 OWNERS = (COLOURS["central"], COLOURS["companion"], "#ffffff")  # of ellipses and outlines; the last: nobody
 THUMB = 32  # pixels of a thumbnail, along either axis
@@ -117,6 +120,11 @@ class Board(Freed, ipw.VBox):
         else:
             control.observe(lambda _change: None if self.paused else said(), "value")
         return control
+
+    def buttons_of(self, looks, act, where):
+        """Buttons by name, whose click calls `act` with it."""
+        named = {name: ipw.Button(description=name, **look) for name, look in looks.items()}
+        return {name: self.on(button, partial(act, name), f"'{name}' {where}") for name, button in named.items()}
 
     @contextlib.contextmanager
     def quietly(self):
