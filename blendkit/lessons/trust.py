@@ -1,14 +1,15 @@
 """Notebook 5: blends under other skies than networks were trained for, and what their numbers are worth there."""
 
 import html
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import ipywidgets as ipw
 import numpy as np
 from astropy.table import Table
-from ipywidgets import FloatSlider, SelectionSlider
 from keras import ops
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -30,22 +31,8 @@ from ..widgets.answers import Asked, AskingBoard
 from ..widgets.view import Panel, row, status
 from .comparing import formatted
 
-CONDITIONS = {  # of `observed`: values that are tried
-    "noise": (0.5, 1.0, 2.0, 4.0), "correlation": (0.0, CORRELATION, 0.9), "blur": (0.0, 0.15, 0.3),
-    "level": (-1.0, -0.5, 0.0, 0.5, 1.0), "off": (0.0, 0.5, 1.0, 2.0), "third": (np.inf, 3.0, 2.0, 1.0, 0.0),
-    "units": (1e-3, 1.0, 1e6),
-}  # fmt: skip
-_AXES = {
-    "noise": ("noise", "× survey's"), "correlation": ("correlation", "pixels"), "blur": ("blur", "″ FWHM"),
-    "level": ("sky level", "σ"), "off": ("off-centre", "pixels"), "third": ("third galaxy", "mag fainter"),
-    "units": ("units", "× e⁻/s"),
-}  # fmt: skip
-STRANGE = ("crowd", "star", "bleeding", "edge", "trail", "uneven sky", "empty centre", "blotchy sky")
-_THIRD = [("none", np.inf), *((f"{m} mag fainter", float(m)) for m in (4, 3, 2, 1)), ("as bright", 0.0)]
-_FLAGS = (
-    "<b>out_of_domain: False.</b> {} was trained on stamps like this one.",
-    '<b style="color: #d55e00">out_of_domain: True.</b> {} knows no stamps like this one: leave its numbers alone.',
-)
+_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+CONDITIONS, STRANGE = _WORDS["conditions"], _WORDS["strange"]
 _TEXTS = {np.inf: "none", 1e6: "10⁶"}
 _FROM, _WIDE = 200, 330  # where the axis of the chart begins, and its length
 
@@ -154,8 +141,8 @@ def trust_map(table: Table) -> Figure:
             said = [_TEXTS.get(value, f"{value:.2g}".replace("-", "−")) for value in mine["value"]]
             step = 1 + len(at) // 5
             bottom.set_xticks(at[::step], said[::step])
-            bottom.set(xlabel=_AXES[name][1], xlim=(-0.4, len(at) - 0.6), ylim=(-4, 104))
-            top.set(title=_AXES[name][0], yscale="log")
+            bottom.set(xlabel=_WORDS["axes"][name][1], xlim=(-0.4, len(at) - 0.6), ylim=(-4, 104))
+            top.set(title=_WORDS["axes"][name][0], yscale="log")
         least, most = max(table["median"].min() / 2, 0.1), 2 * table["median"].max()
         axes[0, 0].set(ylabel="median error (%)", ylim=(least, most))
         plain_log(axes[0, 0].yaxis)
@@ -247,23 +234,15 @@ class TrustExplorer(AskingBoard):
         stamps = {"width": "470px", "max_width": "100%"}
         self.view, self.answer = view.StampsView(sigma=NOISE, layout=stamps), ipw.HTML()
 
-        def slider(kind, text, tip, **about):
-            look = {"style": {"description_width": "10.5em"}, "layout": {"width": "28em", "max_width": "100%"}}
-            return self.on(kind(description=text, tooltip=tip, **look, **about), self._show)
-
+        look = {"style": {"description_width": "10.5em"}, "layout": {"width": "28em", "max_width": "100%"}}
         least = max(0.5, round(_own_noise(sample) * 2**0.5 / NOISE, 1))
-        has, tenth = f"yours: ≥ {least}" if least > 0.5 else "× survey's", {"step": 0.1, "readout_format": ".1f"}
-        noise, decades = {"value": max(1.0, least), "min": least, "max": 4, **tenth}, 10.0 ** np.arange(-3, 7)
-        units = {"options": [(f"× {ten:,g}", float(ten)) for ten in decades], "value": 1.0}
-        self.blend = slider(ipw.IntSlider, "blend", "Which of the blends", max=len(blends) - 1)
-        self.sliders = {
-            "noise": slider(FloatSlider, f"noise [{has}]", "Its sigma, in units of the survey's", **noise),
-            "blur": slider(FloatSlider, "blur [″ FWHM]", "Extra blur", max=0.3, step=0.05, readout_format=".2f"),
-            "level": slider(FloatSlider, "sky level [σ]", "Added to every pixel", min=-1, max=1, **tenth),
-            "off": slider(FloatSlider, "off-centre [pixels]", "All of it, to the right", max=2, step=0.5),
-            "third": slider(SelectionSlider, "third galaxy", "Compared with the central one", options=_THIRD),
-            "units": slider(SelectionSlider, "units [e⁻/s]", "A factor on all pixels", **units),
-        }
+        has = f"yours: ≥ {least}" if least > 0.5 else "× survey's"
+        here = {"noise": {"description": f"noise [{has}]", "value": max(1.0, least), "min": least}}
+        self.blend = ipw.IntSlider(max=len(blends) - 1, description="blend", tooltip="Which of the blends", **look)
+        looks = {name: (kind, look | about | here.get(name, {})) for name, (kind, about) in _WORDS["sliders"].items()}
+        self.sliders = {name: getattr(ipw, kind)(**about) for name, (kind, about) in looks.items()}
+        for control in (self.blend, *self.sliders.values()):
+            self.on(control, self._show)
         self._start = {name: control.value for name, control in self.sliders.items()}
         self.reset = self.on(ipw.Button(description="back to the survey"), self._reset)
         controls = row(ipw.VBox([self.blend, *self.sliders.values(), self.reset]), self.view)
@@ -288,7 +267,7 @@ class TrustExplorer(AskingBoard):
         view.say(self.message, " ".join(why for _, why in self.answers.values() if why))
         tables = {method.name: table for method, (table, _) in self.answers.items() if table is not None}
         flags = {name: int(t["out_of_domain"][0]) for name, t in tables.items() if "out_of_domain" in t.colnames}
-        said = "<br>".join(_FLAGS[flag].format(html.escape(name)) for name, flag in flags.items())
+        said = "<br>".join(_WORDS["flags"][flag].format(html.escape(name)) for name, flag in flags.items())
         self.answer.value = _chart(tables, self.true) + status(said)
 
 
