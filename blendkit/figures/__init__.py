@@ -9,10 +9,9 @@ from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's 
 
 _NAMES = {
     "stamps": "blend_grid blend_parts detection_curve detection_shares dmag_noise examples fill_step "
-    "fill_step_sigmas rejected_stamps sky_fills stamps_before_after",
+    "fill_step_sigmas iou_by_type masks_beside rejected_stamps sky_fills stamps_before_after worst_blends worst_rows",
     "accuracy": "by_morphology calibration_curve detection_split errors_by_delta_mag failure_map flux_kinds "
     "median_and_scatter recovered_by_detection recovered_magnitudes synthetic_and_real",
-    "masks": "iou_by_type masks_beside worst_blends worst_rows",
     "networks": "activations leak leak_errors learning_curve loss_curves masks_seen network_diagram shares_seen "
     "sum_and_share symmetry",
     "hover": "errors_plotly",

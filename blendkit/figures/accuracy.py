@@ -19,7 +19,7 @@ from ..data.sample import MORPHOLOGIES
 from ..metrics.scores import OUTLIER_DMAG, Predictions
 
 # isort: off
-from .style import CASE_COLOURS, COLOURS, FEWEST, MEMBERS, HEIGHT, WIDTH, canvas, matching_said
+from .style import CASE_COLOURS, COLOURS, FEWEST, HEIGHT, MEMBERS, TYPES, WIDTH, canvas, matching_said
 from .style import method_styles, plain_log
 
 _BINS = 6  # as in Figures 7 to 9
@@ -32,12 +32,6 @@ ABSCISSAE = {  # by: (label, what the title says)
     "separation": (_NEAR, "from close to far apart in effective radii"),
 }
 _ERRORS = ListedColormap(colormaps["magma_r"](np.linspace(0.03, 0.85, 256)))  # small to large
-_TYPE_LOOKS = {  # none of them a method's colour
-    "all": {"color": "#BBBBBB", "marker": "o", "linewidth": 5}, "sph": {"color": "#332288", "marker": "s"},
-    "disk": {"color": "#999933", "marker": "^", "linestyle": "dashed"},
-    "sphd": {"color": "#AA4499", "marker": "D", "linestyle": "dashdot"},
-    "irr": {"color": "#661100", "marker": "v", "linestyle": "dotted"},
-}  # fmt: skip
 _ABOVE = "Δmag = recovered − isolated: above zero is too faint. "
 _BARS = f"Error bars: one sigma. Not drawn: bins with fewer than {FEWEST} galaxies. "
 _RESAMPLED = "Error bars: one sigma, resampling galaxies."
@@ -154,11 +148,11 @@ def by_morphology(blends: Table, predictions: Predictions) -> Figure:
         table = metrics.binned_scores(blends, predictions, here, edges, n_bootstrap=100)  # errors right to 7 %
         lines[kind] = table[table["member"] == "central"]
     title = "Error of the central's magnitude by its type, beside a fainter or a brighter companion"
-    legend = [Line2D([], [], label=kind, **_TYPE_LOOKS[kind]) for kind in lines]
+    legend = [Line2D([], [], label=kind, **TYPES[kind]) for kind in lines]
     ylabels = [f"{score} of Δmag (mag)" for score in ("median", "scatter")]
     caption = f"{_ABOVE}{_LEFT}{_BARS}{_said_of(predictions)}"
     with _panels(predictions, ylabels, _DELTA_MAG, title, caption, legend) as (fig, axes):
-        of = {name: [(t[t["method"] == name], _TYPE_LOOKS[kind]) for kind, t in lines.items()] for name in predictions}
+        of = {name: [(t[t["method"] == name], TYPES[kind]) for kind, t in lines.items()] for name in predictions}
         _draw_scores(axes, of.values(), edges)
     return fig
 

@@ -8,14 +8,10 @@ from ..data.check import require
 from ..deblenders.base import check_predictions
 from ..metrics.scores import Predictions, values_of
 from .accuracy import ABSCISSAE
-from .masks import member_errors
-from .style import MEMBERS, method_styles
+from .stamps import member_errors
+from .style import MEMBERS, SYMBOLS, method_styles
 
 _INK, _CLEAR = "#757575", "rgba(0, 0, 0, 0)"  # legible in light and dark notebooks
-_SYMBOLS = {  # of matplotlib's markers
-    "o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "<": "triangle-left", ">": "triangle-right",
-    "v": "triangle-down", "P": "cross", "X": "x", "*": "star", "p": "pentagon", "h": "hexagon", "d": "diamond-tall",
-}  # fmt: skip
 
 
 def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag", member="companion") -> go.Figure:
@@ -32,7 +28,7 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
         failed = np.isinf(size).sum()
         fig.add_scattergl(
             x=x, y=y, mode="markers", text=text, name=name + (f" ({failed:,} not measured)" if failed else ""),
-            marker={"color": colour, "symbol": _SYMBOLS[marker], "size": 7, "opacity": 0.6},
+            marker={"color": colour, "symbol": SYMBOLS[marker], "size": 7, "opacity": 0.6},
             hovertemplate="%{text}<br>Δmag %{y:+.3f} mag<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.add_hline(0, line={"color": _INK, "width": 1})

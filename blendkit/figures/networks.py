@@ -23,16 +23,12 @@ from ..metrics.scores import flux_scores, iou
 from ..networks.backend import load_keras
 
 # isort: off
-from .style import COLOURS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends, stamp_grid
-from .style import window_around
+from .style import COLOURS, LAYERS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends
+from .style import stamp_grid, window_around
 
 if TYPE_CHECKING:
     import keras
 
-_KINDS = {
-    "input": "#999999", "convolution": COLOURS["central"], "convolution 1 × 1": "#56B4E9", "up-convolution": "#009E73",
-    "dense": "#E69F00", "network": "white", "other layer": "#CC79A7",
-}  # fmt: skip
 _LOSSES = {"loss": ("training", "0.5"), "val_loss": ("validation: other galaxies", COLOURS["methods"][0])}
 
 
@@ -259,7 +255,7 @@ def network_diagram(network: "keras.Model") -> Figure:
     most = max(sum(layer.count_params() for layer in block.layers) for one in inner or rows for block in rows[one][0])
     title = f"{network.name}: {total:,} parameters, {100 * most / max(total, 1):.0f} % of them in one block"
     kinds = {_kind(layer) for blocks, _ in rows.values() for block in blocks for layer in block.layers}
-    legend = [Patch(facecolor=c, edgecolor="black", label=kind) for kind, c in _KINDS.items() if kind in kinds]
+    legend = [Patch(facecolor=c, edgecolor="black", label=kind) for kind, c in LAYERS.items() if kind in kinds]
     if any(skips for _, skips in rows.values()):
         legend.append(Line2D([], [], color="0.35", linestyle="dashed", label="skip connection"))
     caption = "A bar for each layer, side by side where maps have the same size. Height: rows of the maps; width: how "
@@ -313,7 +309,15 @@ def _draw_blocks(ax, blocks, skips):
             widths, tall = np.array([0.7 * pitch]), 0.6
             ax.text(x, 0, next(iter(bars)).name, ha="center", va="center", weight="bold")
         edges = x - widths.sum() / 2 + np.cumsum([0, *widths])
-        ax.bar(edges[:-1], tall, widths, -tall / 2, align="edge", color=[_KINDS[kind] for kind in kinds], ec="black")
+        ax.bar(
+            edges[:-1],
+            tall,
+            widths,
+            -tall / 2,
+            align="edge",
+            color=[LAYERS[kind] for kind in kinds],
+            ec="black",
+        )
         shape = max(shapes, key=lambda shape: (shapes.count(shape), np.prod(shape)))
         label = "×".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
         if parameters := sum(layer.count_params() for layer in block.layers):

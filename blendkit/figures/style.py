@@ -1,6 +1,7 @@
 """What all figures share: colours, style, stretch, and the grid of stamps."""
 
 import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,10 +26,8 @@ from ..data.sample import Sample
 from ..deblenders.base import CASES, positions_of
 
 MEMBERS = ("central", "companion")
-LOOKS = {  # colour and marker of the methods that blendkit knows, the same in every figure
-    "blend2flux": ("#009E73", "o"), "blend2mask2flux": ("#E69F00", "s"), "fractions": ("#56B4E9", "D"),
-    "SEP": ("#000000", "^"), "sersic": ("#CC79A7", "P"), "unet": ("#999999", "v"),
-}  # fmt: skip
+_LOOKS = tomllib.loads(Path(__file__).with_name("looks.toml").read_text(encoding="utf-8"))
+LOOKS, SYMBOLS, TYPES, LAYERS = _LOOKS.values()
 _OTHER_LOOKS = (("#882255", "X"), ("#CC6677", "*"), ("#117733", "p"), ("#F0E442", "h"), ("#DDCC77", "d"))
 
 COLOURS = {"central": "#0072B2", "companion": "#D55E00", "overlap": "#CC79A7"}
@@ -197,7 +196,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
         if name.startswith(("SEP", "SExtractor")):
             styles[name] = LOOKS["SEP"][0], next(markers)
         else:
-            styles[name] = LOOKS.get("sersic" if name.startswith("two S") else name) or next(others)
+            styles[name] = tuple(LOOKS.get("sersic" if name.startswith("two S") else name) or next(others))
     return styles
 
 

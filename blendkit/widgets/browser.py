@@ -13,7 +13,7 @@ from ..blends.rendering import render, render_parts
 from ..data.check import floats, require
 from ..data.sample import Sample
 from ..figures.hover import errors_plotly
-from ..figures.masks import worst_rows
+from ..figures.stamps import worst_rows
 from ..figures.style import MEMBERS, sky_noise
 from .answers import as_html, compared
 from .view import LEGEND, WORDS, Board, Panel, StampsView, row, shown_errors, status

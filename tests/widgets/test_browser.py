@@ -6,7 +6,7 @@ from conftest import refused
 
 import blendkit as bk
 from blendkit.figures.hover import errors_plotly
-from blendkit.figures.masks import worst_rows
+from blendkit.figures.stamps import worst_rows
 
 browser = pytest.fixture(lambda accepted, twenty: bk.ErrorsBrowser(accepted, *twenty))
 
