@@ -70,7 +70,12 @@ def fetch_candels() -> Path:
         url, checksum, size = _archive()
         with drafted(folder, 3 * size) as draft:
             archive = fetch(url, checksum, draft / CANDELS_ARCHIVE, cure)
-            _unpack(archive, draft)
+            with tarfile.open(archive, "r:gz") as tar:  # bytes alone: before 3.11.4 it has no filters
+                for name in CANDELS_FILES:
+                    found = [m for m in tar.getmembers() if m.isfile() and PurePosixPath(m.name).name == name]
+                    require(len(found) == 1, f"the archive holds {name} {len(found)} times")
+                    with tar.extractfile(found[0]) as source, open(draft / name, "wb") as target:
+                        shutil.copyfileobj(source, target)
             archive.unlink()
     return folder
 
@@ -115,16 +120,6 @@ def _archive() -> tuple[str, str, int]:
         (entry,) = (entry for entry in response.json()["files"] if entry["key"] == CANDELS_ARCHIVE)
         return entry["links"]["self"], entry["checksum"], int(entry["size"])
     raise ValueError(f"the answer does not list {CANDELS_ARCHIVE}")
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the three files of the sample, and nothing else, into a folder."""
-    with tarfile.open(archive, "r:gz") as tar:  # bytes alone, no names, modes or links: before 3.11.4 it has no filters
-        for name in CANDELS_FILES:
-            found = [m for m in tar.getmembers() if m.isfile() and PurePosixPath(m.name).name == name]
-            require(len(found) == 1, f"the archive holds {name} {len(found)} times")
-            with tar.extractfile(found[0]) as source, open(folder / name, "wb") as target:
-                shutil.copyfileobj(source, target)
 
 
 @contextmanager

@@ -21,7 +21,13 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
     """
     require(by in ("delta_mag", "distance"), f"by = {by!r} was given, expected one of delta_mag, distance.")
     fig, x = go.Figure(), values_of(blends, by)
-    text = [_in_words(row, blends.meta["zeropoint"]) for row in blends]
+    text, zeropoint = [], blends.meta["zeropoint"]
+    for row in blends:
+        lines = [f"row {row.index}"]
+        for place in np.flatnonzero(row["id"] >= 0):
+            mag = zeropoint - 2.5 * np.log10(row["flux"][place])
+            lines.append(f"{MEMBERS[min(place, 1)]}: id {row['id'][place]}, {row['morphology'][place]}, {mag:.2f} mag")
+        text.append("<br>".join([*lines, f"distance {row['distance']:.1f} pixels"]))
     for name, (colour, marker) in method_styles(predictions).items():
         check_predictions(blends, predictions[name], f"The predictions of {name!r}")
         _, y, size = member_errors(blends, predictions[name], member)
@@ -41,12 +47,3 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
     fig.update_xaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
     fig.update_yaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
     return fig
-
-
-def _in_words(row, zeropoint):
-    """The row of a blend, its galaxies and their distance, a line each."""
-    lines = [f"row {row.index}"]
-    for place in np.flatnonzero(row["id"] >= 0):
-        mag = zeropoint - 2.5 * np.log10(row["flux"][place])
-        lines.append(f"{MEMBERS[min(place, 1)]}: id {row['id'][place]}, {row['morphology'][place]}, {mag:.2f} mag")
-    return "<br>".join([*lines, f"distance {row['distance']:.1f} pixels"])

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import time
+import tomllib
 import unicodedata
 import zlib
 from collections.abc import Mapping
@@ -31,14 +32,7 @@ from .comparing import Readable
 
 GALAXIES, BLENDS, SEED = 240, 500, 64_128  # the class's set; no shipped network and no notebook knows this seed
 SOFT, STEPS = 0.275, 400  # of images on their way: steps of 1/8 of the sky's noise, of 0.25 % where they are bright
-COLUMNS = {  # format, description
-    "error": (".1f", "% that fluxes are off in the mean; a galaxy that was not measured is 100 % off"),
-    "central": (".1f", "% that those of central galaxies are off"), "companion": (".1f", "% that companions' are off"),
-    "median": (".1f", "% that fluxes are off in the median"), "failed": (".1f", "% of the galaxies not measured"),
-    "within": (".0f", "% within the error that the method states: 68 if its errors are honest"),
-    "seconds": (".2g", "per blend, as the student's own machine measured it"),
-    "tries": ("d", "of this name with this method: the best one is shown"), "time": ("", "when it was handed in"),
-}  # fmt: skip
+COLUMNS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))  # format, description
 
 
 @lru_cache(2)

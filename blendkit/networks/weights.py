@@ -27,26 +27,21 @@ CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
 
 def save(network: "keras.Model", folder: PathLike, name: str, card: Mapping[str, Any]) -> Path:
     """Write ``name.weights.h5`` and then its card, which tells `architecture` and `arguments`, as ``name.json``."""
+    import h5py  # comes with Keras
+
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
     with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
         path = draft / f"{name}{H5}"
         network.save_weights(path)
-        _without_gaps(path)
+        arrays = {}
+        with h5py.File(path) as old:
+            old.visititems(lambda key, item: arrays.update({key: item[()]} if isinstance(item, h5py.Dataset) else {}))
+        with h5py.File(path, "w", libver="latest") as new:  # without the 2 kB that the oldest layout leaves empty
+            for key, values in arrays.items():
+                new[key] = values
         own = {"name": name, "sha256": file_hash(path), "parameters": network.count_params()}
         (draft / f"{name}.json").write_text(as_json({"name": name, **card} | own), encoding="utf-8")
     return Path(folder) / f"{name}{H5}"
-
-
-def _without_gaps(path):
-    """Write HDF5 anew in its newest layout, without the 2 kB that the oldest leaves empty beside each array."""
-    import h5py  # comes with Keras
-
-    arrays = {}
-    with h5py.File(path) as old:
-        old.visititems(lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
-    with h5py.File(path, "w", libver="latest") as new:
-        for name, values in arrays.items():
-            new[name] = values
 
 
 def load(source: PathLike) -> tuple["keras.Model", dict]:
