@@ -62,7 +62,7 @@ class TestRoundTrip:
     def test_the_card_comes_last(self, saved, monkeypatch):
         """Stopped between the two: the old card with the new weights is refused, not used."""
         move = os.replace
-        monkeypatch.setattr(weights.os, "replace", lambda draft, path: move(draft, path if path == saved else 1 / 0))
+        monkeypatch.setattr(os, "replace", lambda draft, path: move(draft, path if path == saved else 1 / 0))
         with pytest.raises(ZeroDivisionError):
             weights.save(build(), saved.parent, "small", CARD)
         refused(lambda: weights.load(saved), "does not match its card")
