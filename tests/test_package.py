@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, what it promises, how it is built, and what is in the repository."""
+"""The package and the material as a whole: what importing costs, what is promised and in the repository, timetables."""
 
 import ast
 import inspect
@@ -23,6 +23,7 @@ FILES = [path for path in (ROOT / "blendkit").rglob("*") if path.is_file() and "
 TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in FILES if path.suffix == ".py"}
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = {str(path.relative_to(FOLDER)): json.loads(path.read_text()) for path in FOLDER.rglob("*.ipynb")}
+LESSONS = {path.stem.partition("_")[0].lstrip("0"): path for path in sorted(FOLDER.glob("[0-9]*.ipynb"))}
 HEAVY = {"keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotly", "anywidget", "ipywidgets", "scipy"}
 FACE = {
     "Sample", "load_sample", "clean", "split", "draw_blends", "make_blends", "render", "export", "load_published",
@@ -194,3 +195,44 @@ def test_what_pip_installs_has_networks_explorer_and_tables(tmp_path, monkeypatc
     assert done.returncode == 0, done.stderr
     assert "All is well" in done.stdout
     assert not [path for path in FILES if not (site / path.relative_to(ROOT)).is_file()]
+
+
+def parts(path):
+    """The parts of a notebook: (must, minutes, source of its code); what stands before the first is must, 0 minutes."""
+    found = [[True, 0, ""]]
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            found[-1][2] += f"{source}\n"
+        elif mark := re.findall(r"^## .*\n\n\*(Must|Optional), (\d+) minutes?\.\*$", source, re.MULTILINE):
+            found += [[word == "Must", int(minutes), ""] for word, minutes in mark]
+        if "## What you saw" in source:
+            return found
+    raise AssertionError(f"{path.name} does not end with what was seen")
+
+
+@pytest.mark.parametrize("path", LESSONS.values(), ids=LESSONS)
+def test_must_parts_run_without_the_optional_ones(path):
+    known, optional = set(), set()
+    for must, _, source in parts(path):
+        names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+        assert not must or not read & optional - made - known, "made in an optional part"
+        (known if must else optional).update(made)
+
+
+def test_timetables_add_up():
+    must = {name: sum(n for needed, n, _ in parts(path) if needed) for name, path in LESSONS.items()}
+    everything = {name: sum(n for _, n, _ in parts(path)) for name, path in LESSONS.items()}
+    guide = (ROOT / "docs" / "tutor.md").read_text()
+    for title, total in (("90 minutes", 90), ("Half a day", 240)):
+        timetable = guide.partition(f"### {title}")[2].partition("###")[0]
+        rows = re.findall(r"^\| (\d+) \| (.*?) \|", timetable, re.MULTILINE)
+        assert sum(int(minutes) for minutes, _ in rows) == total
+        for minutes, what in rows:
+            for name, much in re.findall(r"notebook (\w+), (must|all)", what):
+                needed = (must if much == "must" else everything)[name]
+                assert int(minutes) == needed or ("exercise" in what and int(minutes) >= needed + 5), what
+    stated = re.findall(r"^\| \[(\w+) · .*?\| (\d+) min \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {name: int(minutes) for name, minutes in stated} == everything

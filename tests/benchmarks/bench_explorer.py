@@ -12,13 +12,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, chromium, jupyterlab, run_notebook
 from shared import verdict
 
 import blendkit as bk
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, chromium, jupyterlab, run_notebook
 
 MOVES = 200
 PNG = """

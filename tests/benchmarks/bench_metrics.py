@@ -14,38 +14,17 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is first imported
 from functools import partial
 
 import numpy as np
-from astropy.table import Table
-from shared import verdict
+
+from shared import verdict  # isort: skip
 
 from blendkit import figures, metrics
+from tests.figures.test_accuracy import make_exam, measure
 
-NEEDED, EACH, ZEROPOINT = 15.0, 3.0, 25.96  # seconds for all scores and for each figure; mag
+NEEDED, EACH = 15.0, 3.0  # seconds for all scores and for each figure
 DRAWN = (
     "recovered_magnitudes", "recovered_by_detection", "errors_by_delta_mag", "median_and_scatter", "by_morphology",
     "iou_by_type", "flux_kinds", "failure_map", "calibration_curve",
 )  # fmt: skip
-MEMBERS = ("central", "companion")
-
-
-def make_tables(n=5000, n_galaxies=1050):
-    """Blends, and predictions of two networks with errors and of two methods that detect, and miss some."""
-    rng = np.random.default_rng(0)
-    mag, ids = rng.uniform(18.5, 23, (n, 2)), rng.integers(n_galaxies, size=(n, 2))
-    flux = 10 ** (-0.4 * (mag - ZEROPOINT))
-    blends = Table({
-        "id": ids, "mag": mag, "flux": flux, "r_eff": rng.uniform(2, 10, (n, 2)), "distance": rng.uniform(2, 60, n),
-        "morphology": np.array(["sph", "disk", "sphd", "irr"])[ids % 4], "delta_mag": mag[:, 0] - mag[:, 1],
-    }, meta={"zeropoint": ZEROPOINT})  # fmt: skip
-    predictions = {}
-    for k, scatter in enumerate((0.1, 0.2, 0.5, 0.6)):
-        pred = Table({"flux": flux * 10 ** rng.normal(0, 0.4 * scatter, (n, 2)), "flux_err": scatter * flux})
-        if k > 1:
-            case = pred["case"] = rng.choice(metrics.CASES, n, p=[0.74, 0.06, 0.16, 0.03, 0.01])
-            found = np.stack([np.isin(case, ["both", f"only {member}", "more"]) for member in MEMBERS], axis=1)
-            pred["flux"] = np.where(found, pred["flux"], np.nan)
-            del pred["flux_err"]
-        predictions[f"method {k + 1}"] = pred
-    return blends, predictions
 
 
 def timed(what, call, most):
@@ -58,7 +37,9 @@ def timed(what, call, most):
 
 
 seconds, slow = {}, {}
-blends, predictions = make_tables()
+blends = make_exam(5000, 1050)
+asked = ((0.1, "flux_err"), (0.2, "flux_err"), (0.5, "case"), (0.6, "case"))
+predictions = {f"method {k}": measure(blends, k, *how) for k, how in enumerate(asked, 1)}
 metrics.scores(blends[:50], {name: pred[:50] for name, pred in predictions.items()}, n_bootstrap=2)  # imports
 print("5,000 blends of 1,050 galaxies, 4 methods, 1,000 resamples, one core")
 asked = {name: getattr(metrics, name) for name in ("scores", "figure_5", "calibration")}

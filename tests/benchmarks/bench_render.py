@@ -11,14 +11,16 @@ from itertools import product
 import keras
 import numpy as np
 from keras import ops
-from shared import SIZE, gaussians, in_turn, verdict
+
+from shared import in_turn, verdict  # isort: skip
+from conftest import gaussian_sample
 
 import blendkit as bk
 from blendkit.blends.geometry import DEEP, FADE
 from blendkit.blends.recipe import sky_rows
 from blendkit.networks import training
 
-ROUNDS, STEPS, BATCH, SHARE = 15, 5, 16, 0.10
+SIZE, ROUNDS, STEPS, BATCH, SHARE = 128, 15, 5, 16, 0.10
 NEEDED = {"images": 1.2, "images, masks, fluxes": 0.5}  # times as fast as the loop
 
 
@@ -65,7 +67,7 @@ def steps(name, sample, batch):
     return network, {"whole": lambda: whole.train_on_batch(recipe), "alone": lambda: alone.test_on_batch(recipe)}
 
 
-sample, slow = gaussians(), {}
+sample, slow = gaussian_sample(2000, (SIZE, SIZE), sigma=4.0), {}
 blends = bk.draw_blends(sample, 2000, seed=1, turns=False)
 print(f"render, {len(blends)} blends of {SIZE} x {SIZE} pixels, median of {ROUNDS} rounds, one core")
 print(f"{'':34s} {'blends/s':>9s} {'plain loop':>11s} {'ratio':>6s} {'10-90 %':>12s} {'needed':>7s}")

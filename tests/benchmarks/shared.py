@@ -1,30 +1,14 @@
-"""What the timings share: a sample to measure on, and things timed in turn, so that what else runs hits all of them."""
+"""What the timings share: the tests' helpers, and things timed in turn, so that what else runs hits all of them."""
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 
-import blendkit as bk
-
-SIZE = 128
-
-
-def gaussians(n=2000):
-    """Gaussians on noise: what is on the stamps does not matter for speed, only how many there are."""
-    rng = np.random.default_rng(0)
-    y, x = np.indices((SIZE, SIZE)) - SIZE // 2
-    r_eff = rng.uniform(2, 10, n)
-    light = np.exp(-(x**2 + y**2) / (2 * r_eff[:, None, None] ** 2))
-    images = (light + rng.normal(0, 0.006, light.shape)).astype("f4")
-    catalog = Table({
-        "id": np.arange(n) + 1, "mag": rng.uniform(19, 23, n), "r_eff": r_eff, "morphology": np.full(n, "disk"),
-        "segval": np.ones(n, int), "flux_auto": rng.uniform(10, 600, n),
-    })  # fmt: skip
-    return bk.Sample(images, (light > 0.05).astype("u1"), catalog)
+sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3]]  # conftest and tests
 
 
 def in_turn(functions, rounds):

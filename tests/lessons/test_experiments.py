@@ -1,12 +1,17 @@
-"""Experiments of the notebooks: the numbers that they come back with."""
+"""Experiments of the notebooks: the numbers that they come back with, and the exam that sliders set."""
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from conftest import only_row
+from numpy.testing import assert_allclose
 
 import blendkit as bk
 from blendkit import lessons, metrics
+from blendkit.data import load
+from tests.figures.test_accuracy import make_exam, measure
+from tests.widgets.conftest import drive, errors  # noqa: F401
+from tools.reference import published_scores
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +41,9 @@ def test_lone_objects_hold_the_light_of_both_galaxies(run):
 
 def test_ratios_and_report_card_count_what_was_not_found_and_leave_out_missing_masks(run):
     blends, predictions = run
-    errors, ranked = metrics.table2(*run, n_bootstrap=2), metrics.ranking(*run, n_bootstrap=2)
-    (row,) = lessons.error_ratios(errors, ranked)
-    total = {r["method"]: r["mape"] for r in errors if r["member"] == "total"}
+    table2, ranked = metrics.table2(*run, n_bootstrap=2), metrics.ranking(*run, n_bootstrap=2)
+    (row,) = lessons.error_ratios(table2, ranked)
+    total = {r["method"]: r["mape"] for r in table2 if r["member"] == "total"}
     measured = pytest.approx(total["SExtractor"] / total["fractions"])
     assert row["measured"] == measured != row["everything"]
     masks = np.ones((len(blends), 8, 8, 2), bool)
@@ -57,3 +62,39 @@ def test_networks_are_yours_where_you_trained_them(tmp_path):
     assert (yours, networks["blend2flux"].card["name"]) == (["blend2flux"], "blend2flux")
     assert "masks" in networks["unet"](np.zeros((1, 128, 128), np.float32)).colnames
     assert lessons.networks_of(tmp_path, ["blend2flux"], "quick")[1] == []
+
+
+def test_sliders_choose_which_blends_count(drive):  # noqa: F811
+    blends = make_exam(200)
+    predictions = {"SEP": measure(blends, 1, 0.5), "fractions": measure(blends, 2, 0.1)}
+    exam, near = lessons.ExamSliders(blends, predictions), blends["distance"] / blends["r_eff"].max(axis=1)
+    for chosen, here in (((exam.distance.min, exam.distance.max), near > 0), ((1.0, 2.0), (near >= 1) & (near <= 2))):
+        exam.distance.value = chosen
+        assert f"{here.sum()} of 200 blends" in exam.chart.value
+        few = {name: pred[here] for name, pred in predictions.items()}
+        for row in metrics.ranking(blends[here], few, n_bootstrap=2):
+            got = exam.errors[row["method"]]
+            assert_allclose([got["mean"], got["not found"]], [row["mape_all"], row["failed"]])
+    exam.delta_mag.value = (exam.delta_mag.min, exam.delta_mag.min)
+    assert exam.errors == {}
+    assert exam.chart.value in exam._repr_mimebundle_().values()
+    drive()
+
+
+def test_stored_numbers_are_those_of_the_catalogue(published, published_csv):
+    made, stored = published_scores(published_csv, 2), metrics.reference_scores(file="published_scores.ecsv")
+    for name in ("method", "member", "case", "n", "failed"):
+        assert stored[name].tolist() == made[name].tolist()
+    for name in ("share", "bias", "scatter", "outliers", "mape_mag", "mape_flux", "median_flux"):
+        assert_allclose(stored[name], made[name])
+    shares = metrics.case_shares(published[0], published[1]["SExtractor"])
+    assert_allclose(lessons.paper_cases(stored)["share"], shares["share"][shares["share"] > 0])
+    texts = lessons.plus_minus(stored, "case mape_flux")["mape_flux"]
+    assert (texts[0], texts[30]) == (f"{made['mape_flux'][0]:.2f} ± {stored['mape_flux_err'][0]:.2f}", "–")
+
+
+def test_without_a_network_one_sentence_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("BLENDKIT_DATA", str(tmp_path))
+    monkeypatch.setattr(load, "URL", "http://127.0.0.1:9/output_catalog.csv")
+    assert lessons.published() == (None, None)
+    assert [line[:11] for line in capsys.readouterr().out.splitlines()] == ["Downloading", "You see the"]

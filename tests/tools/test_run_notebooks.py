@@ -1,4 +1,4 @@
-"""The notebook runner: whatever a reader would see fail turns the run red, and says where."""
+"""The notebook runner, and the evening before: whatever a reader would see fail turns the run red, and says where."""
 
 import os
 import re
@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from blendkit.data.remote import DownloadError
+from tools import ready
 from tools import run_notebooks as runner
 
 SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntSlider(3, 0, 10, description={!r})\n"
@@ -139,3 +140,35 @@ def test_main_refuses_before_anything_runs(tmp_path, monkeypatch, capfd, argumen
     assert (out, err.count("\n"), err.startswith("Nothing was run: ")) == ("", 1, True)
     assert str(told) in err
     assert os.listdir() == ["x.ipynb"]
+
+
+@pytest.fixture
+def rehearse(tmp_path, monkeypatch, capsys):
+    """Rehearse a class with one notebook of these cells: (exit status, what was printed)."""
+
+    def run(*cells, **steps):
+        (tmp_path / "notebooks").mkdir()
+        write(tmp_path / "notebooks" / "01_class.ipynb", *cells)
+        monkeypatch.setattr(ready, "ROOT", tmp_path)
+        for name in ("machine", "galaxies", "networks", "scoreboard", "jupyter"):
+            monkeypatch.setattr(ready, name, steps.get(name, lambda *given: "well"))
+        for name in ready.ALONE:
+            monkeypatch.setenv(name, "")  # put back after the test
+        return ready.main(["--profile", "quick"]), capsys.readouterr().out
+
+    return run
+
+
+def no_lab():
+    raise RuntimeError("JupyterLab did not answer")
+
+
+@pytest.mark.parametrize(("code", "steps", "status", "words"), [
+    ("1 + 1", {}, 0, r"Ready for offline use.*"),
+    ("import urllib.request as r\nr.urlopen('http://blendkit.invalid/galaxies')", {}, 1, "Not ready.*01_class.*"),
+    ("1 + 1", {"jupyter": no_lab}, 1, "Not ready.*JupyterLab did not answer.*"),
+], ids=["a good machine", "a download", "no JupyterLab"])  # fmt: skip
+def test_only_a_good_machine_is_ready(rehearse, code, steps, status, words):
+    got, said = rehearse(code, **steps)
+    assert got == status
+    assert re.fullmatch(rf"((?!Ready).)*{words}", said, re.DOTALL)
