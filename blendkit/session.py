@@ -41,7 +41,10 @@ def preflight(sample: PathLike = "synthetic") -> None:
     folder = data_folder()
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     memory, disk = psutil.virtual_memory().available / 1e9, shutil.disk_usage(there).free / 1e9
-    found, how = _sample(sample, folder)
+    known = {"synthetic": "synthetic (simulated on first use)"}
+    known["candels"] = "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing(folder / "candels"))
+    absent = "" if sample in known else ", ".join(missing(Path(sample).expanduser()))
+    how = known.get(sample, f"folder {Path(sample).name}")
     python, engine = sys.version.split()[0], backend()
     checks = {
         f"Python {python} is not one of 3.11 to 3.13: make a new environment.": (3, 11) <= sys.version_info < (3, 14),
@@ -52,11 +55,11 @@ def preflight(sample: PathLike = "synthetic") -> None:
             memory >= NEED_MEMORY,
         f"only {disk:.1f} GB of disk are free in {folder}, {NEED_DISK:.0f} are needed: make room, or set BLENDKIT_DATA "
         "to a folder elsewhere.": disk >= NEED_DISK,
-        how: found,
+        f"the sample folder '{Path(sample)}' lacks {absent}: correct SAMPLE, or use 'synthetic'.": not absent,
     }  # fmt: skip
     summary = (
         f"blendkit {__version__}, Python {python}, Keras {version('keras')} on {engine} "
-        f"{version(engine)}, {device()}; sample: {how if found else 'missing'}; "
+        f"{version(engine)}, {device()}; sample: {'missing' if absent else how}; "
         f"weights: {', '.join(shipped()) or 'none yet (SEP needs none)'}; "
         f"{memory:.0f} GB memory and {disk:.0f} GB disk free."
     )
@@ -64,14 +67,3 @@ def preflight(sample: PathLike = "synthetic") -> None:
     print(summary if noted else f"All is well: {summary}")
     for problem in noted:
         print(f"Please note: {problem}")
-
-
-def _sample(sample, folder):
-    """Whether a sample can be had, and a few words on it."""
-    if sample == "synthetic":
-        return True, "synthetic (simulated on first use)"
-    if sample == "candels":
-        return True, "CANDELS" + " (about 120 MB, downloaded on first use)" * bool(missing(folder / "candels"))
-    if lacking := ", ".join(missing(Path(sample).expanduser())):
-        return False, f"the sample folder '{Path(sample)}' lacks {lacking}: correct SAMPLE, or use 'synthetic'."
-    return True, f"folder {Path(sample).name}"

@@ -7,8 +7,10 @@ finer than the PSF. Lengths are in pixels, light in e-/s.
 
 import math
 import numbers
-from collections import namedtuple
+import tomllib
 from functools import lru_cache, partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple, Self
 
 import galsim
@@ -35,16 +37,8 @@ ROW, COLUMN = np.indices((SIZE, SIZE), dtype=float)
 Random = np.random.Generator
 SKIES = {"correlated": (1, CORRELATION), "white": (1, 0), "none": (0, 0)}  # share of NOISE, its correlation
 
-
-# Share, AB magnitudes, median r_eff (pixels) at magnitude 21.5 with its slope and scatter (dex), from the data README:
-# magnitudes such that its table's come out after the cut, slopes and scatter fitted to the same 1,050 galaxies.
-Population = namedtuple("Population", "share mag_mean mag_sd mag_range r_eff r_slope r_scatter r_range")
-POPULATIONS = {
-    "sph": Population(0.19, 21.25, 1.0, (18.8, 22.8), 2.32, -0.162, 0.148, (1.1, 11.0)),
-    "disk": Population(0.21, 22.0, 0.75, (18.2, 23.0), 9.78, -0.089, 0.136, (4.3, 25.0)),
-    "sphd": Population(0.38, 20.75, 1.08, (18.0, 23.0), 5.26, -0.104, 0.171, (1.6, 49.0)),
-    "irr": Population(0.22, 21.9, 0.7, (19.3, 23.0), 8.84, -0.082, 0.184, (2.0, 41.0)),
-}
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+POPULATIONS = {kind: SimpleNamespace(**about) for kind, about in _TABLE.items()}
 FAINTEST_MEAN_SB = 30.7  # mag per pixel within r_eff: the survey misses what is fainter
 FIELD_SHARES = (0.10, 0.40, 0.17, 0.33)  # of MORPHOLOGIES among faint field galaxies
 COUNTS_SLOPE = 0.24  # d log10 N / d mag of field galaxies

@@ -17,8 +17,6 @@ from .. import metrics
 from ..data.check import require
 from ..data.sample import MORPHOLOGIES
 from ..metrics.scores import OUTLIER_DMAG, Predictions
-
-# isort: off
 from .style import CASE_COLOURS, COLOURS, FEWEST, HEIGHT, MEMBERS, TYPES, WIDTH, canvas, matching_said
 from .style import method_styles, plain_log
 

@@ -9,9 +9,7 @@ from ..deblenders.base import check_predictions
 from ..metrics.scores import Predictions, values_of
 from .accuracy import ABSCISSAE
 from .stamps import member_errors
-from .style import MEMBERS, SYMBOLS, method_styles
-
-_INK, _CLEAR = "#757575", "rgba(0, 0, 0, 0)"  # legible in light and dark notebooks
+from .style import LAYOUT, MEMBERS, SYMBOLS, method_styles
 
 
 def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag", member="companion") -> go.Figure:
@@ -37,13 +35,6 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
             marker={"color": colour, "symbol": SYMBOLS[marker], "size": 7, "opacity": 0.6},
             hovertemplate="%{text}<br>Δmag %{y:+.3f} mag<extra>" + name + "</extra>",
         )  # fmt: skip
-    fig.add_hline(0, line={"color": _INK, "width": 1})
-    fig.update_layout(
-        template="simple_white", font={"size": 14, "color": _INK}, width=480, height=440, hovermode="closest",
-        showlegend=True, paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, margin={"l": 70, "r": 10, "t": 30, "b": 110},
-        legend={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0},
-        xaxis_title=ABSCISSAE[by][0], yaxis_title=f"{member}: Δmag,<br>measured − isolated (mag)",
-    )  # fmt: skip
-    fig.update_xaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
-    fig.update_yaxes(linecolor=_INK, tickcolor=_INK, title_font_size=14)
-    return fig
+    fig.add_hline(0, line={"color": LAYOUT["font"]["color"], "width": 1})
+    titles = {"xaxis_title_text": ABSCISSAE[by][0], "yaxis_title_text": f"{member}: Δmag,<br>measured − isolated (mag)"}
+    return fig.update_layout(LAYOUT).update_layout(titles)

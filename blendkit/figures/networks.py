@@ -21,8 +21,6 @@ from ..data.sample import Sample
 from ..metrics.bootstrap import weighted_mean, with_errors
 from ..metrics.scores import flux_scores, iou
 from ..networks.backend import load_keras
-
-# isort: off
 from .style import COLOURS, LAYERS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends
 from .style import stamp_grid, window_around
 

@@ -21,8 +21,6 @@ from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..deblenders.base import check_predictions
 from ..metrics.scores import delta_mag, iou, mask_scores, values_of
-
-# isort: off
 from .style import COLOURS, FAR, FEWEST, MASKS, MEMBERS, SEGMENTS, WIDTH, Stamp, canvas, draw_outline, draw_scale_bar
 from .style import far_from, mask_picture, method_styles, outlines_of, put_legend, robust_sigma, show_stamp, sky_noise
 from .style import some_blends, stamp_grid, window_around

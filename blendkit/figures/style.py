@@ -27,7 +27,7 @@ from ..deblenders.base import CASES, positions_of
 
 MEMBERS = ("central", "companion")
 _LOOKS = tomllib.loads(Path(__file__).with_name("looks.toml").read_text(encoding="utf-8"))
-LOOKS, SYMBOLS, TYPES, LAYERS = _LOOKS.values()
+LOOKS, SYMBOLS, TYPES, LAYERS, LAYOUT = _LOOKS.values()
 _OTHER_LOOKS = (("#882255", "X"), ("#CC6677", "*"), ("#117733", "p"), ("#F0E442", "h"), ("#DDCC77", "d"))
 
 COLOURS = {"central": "#0072B2", "companion": "#D55E00", "overlap": "#CC79A7"}

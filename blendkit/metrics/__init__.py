@@ -1,6 +1,5 @@
 """Scores of deblenders, with error bars from resampling galaxies."""
 
-# isort: off
 from ..deblenders.base import CASES
 from .bootstrap import resample, weighted_median
 from .scores import FIGURE_5_CASES, OUTLIER_DMAG, binned_scores, calibration, case_shares, delta_mag, difference

@@ -14,19 +14,10 @@ from ..data.check import PathLike, require
 from ..data.remote import CHECKOUT, drafted
 from ..networks.weights import shipped
 from .explorer import MIME, BlendExplorer
-from .view import CAPTIONS, CSS, HERE, JS
+from .view import CAPTIONS, CSS, HERE, JS, WORDS
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-# a page asks nobody for anything, whatever its cells have put out
-_POLICY = (
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; font-src data:; '
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-)
-_LIVE_POLICY = _POLICY.replace("script-src", "worker-src blob:; script-src blob: 'wasm-unsafe-eval'")
-# nbconvert's own page loads require.js and MathJax from the network, whether needed or not
-_OFFLINE_PAGE = "{%- extends 'index.html.j2' -%}" + "".join(
-    f"{{%- block html_head_js{part} -%}}{{%- endblock -%}}" for part in ("", "_mathjax", "_mermaidjs")
-)
+_PAGE = WORDS["page"]
 
 
 def export_html(source: BlendExplorer | PathLike, path: PathLike, *, network: PathLike | None = None) -> Path:
@@ -42,7 +33,7 @@ def export_html(source: BlendExplorer | PathLike, path: PathLike, *, network: Pa
         text = (HERE / "page.html").read_text(encoding="utf-8") + _fragment(source.page())
     else:
         text = _notebook_page(Path(source))
-    text = text.replace("<head>", f"<head>{_LIVE_POLICY if pieces else _POLICY}", 1) + pieces
+    text = text.replace("<head>", f"<head>{_PAGE['live_policy' if pieces else 'policy']}", 1) + pieces
     with drafted(path.parent) as draft:
         (draft / path.name).write_text(text, encoding="utf-8")
     return path
@@ -87,5 +78,5 @@ def _notebook_page(path):
         without = f"{picture}<p><em>{what}: open the notebook in JupyterLab to use it.</em></p>"
         data["text/html"] = without if live is None else _fragment(live)
     with warnings.catch_warnings(action="ignore"):
-        exporter = HTMLExporter(log=logging.Logger("nbconvert", logging.ERROR), raw_template=_OFFLINE_PAGE)
+        exporter = HTMLExporter(log=logging.Logger("nbconvert", logging.ERROR), raw_template=_PAGE["offline"])
         return exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})[0]
