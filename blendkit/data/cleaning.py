@@ -164,30 +164,24 @@ def _clean_one(work):
 
 def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:
     """What an eye would object to on a stamp before and after `remove_neighbours` (the inspection of section 2.1)."""
-    own, _ = _sides(segmap)
+    own, others = _sides(segmap)
     level, noise = np.median(sky), sky.std()
     for _ in range(3):
         noise = sky[np.abs(sky - level) <= 4 * noise].std()
-    least = FAINTEST * np.median(image[own & ~binary_erosion(own)])
+    outline = own & ~binary_erosion(own)
+    least = FAINTEST * np.median(image[outline])
     if noise > least / 1000 and flat_pixels(image).mean() > FLAT_SHARE:  # else no sky at all
         return ["the stamp reaches over the mosaic's edge"]
     noise = max(noise, least)
     dark, sharp = image.min() < level - NEGATIVE * noise, sharp_pixels(image, own, noise) >= SHARP_PIXELS
+    contact = others.any() and (distance_transform_edt(~others)[outline] <= CONTACT_GAP).mean() > CONTACT_SHARE
     checks = {
-        "a neighbour touches the galaxy": contact(segmap) > CONTACT_SHARE or bite(image, own, hole) > BITE,
+        "a neighbour touches the galaxy": contact or bite(image, own, hole) > BITE,
         "an artefact crosses the stamp": dark or sharp or longest_trail(segmap) > TRAIL,
         "the galaxy is lopsided, perhaps two in one": morphology != "irr"
         and asymmetry(cleaned, own, noise) > ASYMMETRY,
     }
     return [sentence for sentence, found in checks.items() if found]
-
-
-def contact(segmap: np.ndarray) -> float:
-    """Share of the central galaxy's outline that lies within a few pixels of another object's segment."""
-    own, others = _sides(segmap)
-    if not others.any():
-        return 0.0
-    return float((distance_transform_edt(~others)[own & ~binary_erosion(own)] <= CONTACT_GAP).mean())
 
 
 def bite(image: np.ndarray, own: np.ndarray, hole: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -67,7 +67,13 @@ def fetch_candels() -> Path:
     with _explained(f"cannot get {CANDELS_ARCHIVE} from {ZENODO} into {folder}", cure):
         occupied = any(folder.glob("[!.]*"))  # but for what another process writes
         require(not occupied, f"this is not empty and lacks {', '.join(missing(folder))}, move it away first")
-        url, checksum, size = _archive()
+        response = requests.get(f"{ZENODO}/records/{CANDELS_RECORD}", timeout=TIMEOUT, **_ASK)
+        response.raise_for_status()
+        try:
+            (entry,) = (entry for entry in response.json()["files"] if entry["key"] == CANDELS_ARCHIVE)
+            url, checksum, size = entry["links"]["self"], entry["checksum"], int(entry["size"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"the answer does not list {CANDELS_ARCHIVE}") from None
         with drafted(folder, 3 * size) as draft:
             archive = fetch(url, checksum, draft / CANDELS_ARCHIVE, cure)
             with tarfile.open(archive, "r:gz") as tar:  # bytes alone: before 3.11.4 it has no filters
@@ -110,16 +116,6 @@ def drafted(folder: Path, size: int = 0) -> Iterator[Path]:
 def missing(folder: Path) -> list[str]:
     """The files of a sample that a folder lacks."""
     return [name for name in CANDELS_FILES if not (folder / name).is_file()]
-
-
-def _archive() -> tuple[str, str, int]:
-    """Address, checksum (``"md5:..."``) and size in bytes of the archive, from its Zenodo record."""
-    response = requests.get(f"{ZENODO}/records/{CANDELS_RECORD}", timeout=TIMEOUT, **_ASK)
-    response.raise_for_status()
-    with suppress(KeyError, TypeError, ValueError):
-        (entry,) = (entry for entry in response.json()["files"] if entry["key"] == CANDELS_ARCHIVE)
-        return entry["links"]["self"], entry["checksum"], int(entry["size"])
-    raise ValueError(f"the answer does not list {CANDELS_ARCHIVE}")
 
 
 @contextmanager

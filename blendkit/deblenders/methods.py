@@ -53,7 +53,18 @@ def measure(
     images = check_images(images, truth)
     n, rows, tables = len(images), len(images) if truth is None else len(truth), {}
     require(rows == n, f"there are {n} images and {rows} rows of truth, expected one each: give the same slice.")
-    for label, (deblender, arguments) in _chosen(labelled(methods), truth).items():
+    require(methods, f"no method was given, expected at least one: choose among {', '.join(METHODS)}.")
+    chosen = {}  # before any of them is called
+    for label, method in labelled(methods).items():
+        good, what = isinstance(label, str) and not inspect.isclass(method), f"{label!r}: {method!r}"
+        require(good, f"{what} was given as a method, expected a text and what measures images, as SEP(), not SEP.")
+        deblender = method if callable(method) else by_name(method, truth)
+        fixed = isinstance(deblender, partial) and "truth" in deblender.keywords
+        wanted = None if fixed else inspect.signature(deblender).parameters.get("truth")
+        good = wanted is None or truth is not None or wanted.default is not wanted.empty
+        require(good, f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.")
+        chosen[label] = deblender, {"truth": truth} if wanted is not None and truth is not None else {}
+    for label, (deblender, arguments) in chosen.items():
         try:
             if isinstance(deblender, Network):
                 seen = deblender.card.get("pixel_scale", PIXEL_SCALE)
@@ -82,22 +93,6 @@ def labelled(methods: str | Callable | Iterable | Mapping) -> Mapping:
     labels = [m if isinstance(m, str) else name for m, name in zip(methods, names, strict=True)]
     require(len(set(labels)) == len(labels), f"{labels} were given, expected a name of its own for each: label them.")
     return dict(zip(labels, methods, strict=True))
-
-
-def _chosen(methods, truth):
-    """Under each label the deblender and what it takes beside the images, before any of them is called."""
-    require(methods, f"no method was given, expected at least one: choose among {', '.join(METHODS)}.")
-    chosen = {}
-    for label, method in methods.items():
-        good, what = isinstance(label, str) and not inspect.isclass(method), f"{label!r}: {method!r}"
-        require(good, f"{what} was given as a method, expected a text and what measures images, as SEP(), not SEP.")
-        deblender = method if callable(method) else by_name(method, truth)
-        fixed = isinstance(deblender, partial) and "truth" in deblender.keywords
-        wanted = None if fixed else inspect.signature(deblender).parameters.get("truth")
-        good = wanted is None or truth is not None or wanted.default is not wanted.empty
-        require(good, f"the method {label!r} takes the blends' recipes and there are none: give truth=blends.")
-        chosen[label] = deblender, {"truth": truth} if wanted is not None and truth is not None else {}
-    return chosen
 
 
 def checked(label: str, answer: Table | Mapping, n: int, truth: Table | None = None) -> Table:

@@ -200,7 +200,20 @@ def _taken_apart(image, found, matched, position, psf):
 
 def _starts(image, weights, window, found, matched, points):
     """Where the profiles start: SEP's detections, or else a true position or a peak of the rest."""
-    starts = [_detected(found, i) if i >= 0 else None for i in matched]
+    starts = [None] * len(matched)
+    for k, i in enumerate(matched):
+        if i >= 0:
+            ellip = np.clip(1 - max(found.b[i], 0.7) / max(found.a[i], 1.0), 0, 0.8)
+            flux, theta = np.nanmax([found.kron_masked[i], found.isophotal[i], 1e-3]), 2 * found.theta[i]
+            starts[k] = (
+                flux,
+                found.x[i],
+                found.y[i],
+                np.log(max(found.a[i], 1.0)),
+                1.5,
+                ellip * np.cos(theta),
+                ellip * np.sin(theta),
+            )
     if None not in starts:
         return starts
     known = [start for start in starts if start is not None]
@@ -218,11 +231,3 @@ def _starts(image, weights, window, found, matched, points):
             faintest = _FAINTEST_START * known[0][0] if known else 1.0
             starts[k] = (max(2 * near, faintest), x, y, np.log(2.5), 1.0, 0.0, 0.0)
     return starts
-
-
-def _detected(found, i):
-    """Where the profile of a detection starts."""
-    a, b, theta = max(found.a[i], 1.0), max(found.b[i], 0.7), found.theta[i]
-    ellip = np.clip(1 - b / a, 0, 0.8)
-    flux = np.nanmax([found.kron_masked[i], found.isophotal[i], 1e-3])
-    return flux, found.x[i], found.y[i], np.log(a), 1.5, ellip * np.cos(2 * theta), ellip * np.sin(2 * theta)

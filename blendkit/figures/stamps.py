@@ -9,7 +9,6 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 
 from ..blends.geometry import landing
@@ -324,7 +323,7 @@ def masks_beside(sample: Sample, blends: Table, methods: dict[str, Table | np.nd
     )  # fmt: skip
 
 
-def iou_by_type(blends: Table, ious: dict[str, ArrayLike]) -> Figure:
+def iou_by_type(blends: Table, ious: dict[str, np.ndarray]) -> Figure:
     """How good masks are, blend by blend and for pairs of types: `blendkit.metrics.mask_scores` (Figure 12)."""
     table = mask_scores(blends, ious)
     table = table[(table["member"] == "both") & (table["n"] > 0)]

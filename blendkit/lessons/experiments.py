@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 from scipy.ndimage import correlate
 
 from ..data.cleaning import clean
@@ -65,7 +64,7 @@ def shipped_networks() -> Table:
     return formatted(rows, names, minutes=".0f")
 
 
-def lone_objects(blends: Table, predictions: dict[str, Table], n_detected: ArrayLike) -> Table:
+def lone_objects(blends: Table, predictions: dict[str, Table], n_detected: np.ndarray) -> Table:
     """Errors of the central galaxy's flux where one object was found (`n_detected`), and where two or more were."""
     lone, true, rows = np.asarray(n_detected) == 1, np.asarray(blends["flux"])[:, 0], []
     for objects, here in {"one found": lone, "two or more found": ~lone}.items():

@@ -73,7 +73,14 @@ def submit(name: str, method, *, to: str | os.PathLike | None = None) -> Readabl
         label, table = _measured(method, class_images(to))
         sent |= {"method": word(label.strip("<>"), "the method"), "seconds": table.meta.get("seconds_per_blend")}
         sent |= {key: floats(table[key]).tolist() for key in ("flux", "flux_err") if key in table.colnames}
-    shown = _kept(to, sent) if isinstance(to, Path) else _asked(f"{to}/submit", json.dumps(sent))
+    if isinstance(to, Path):  # into a folder, whatever others do there
+        key, owner, record = judged(sent, class_set()[1])
+        to.mkdir(parents=True, exist_ok=True)
+        whose(record["name"], _written(to / f"name-{digest(record['name'].casefold())}", owner), owner)
+        record = json.loads(_written(to / f"try-{key}.json", json.dumps(record)))
+        shown = ranked(_read(to)) | {"yours": record}
+    else:
+        shown = _asked(f"{to}/submit", json.dumps(sent))
     told = "{name}, {method}: {error:.1f} ± {error_err:.1f} % off" if "method" in sent else "{name}: your rounds count"
     print(*filter(None, (told.format_map(shown["yours"]), tally_line(shown["guesses"], "the class"))), sep="\n")
     table = Readable({key: [row[key] for row in shown["rows"]] for key in ("rank", "name", "method")})
@@ -154,15 +161,6 @@ def _measured(method, images):
     methods = labelled(Network(method) if hasattr(method, "predict_on_batch") else method)
     require(len(methods) == 1, f"{len(methods)} methods were given, expected one: hand them in one after the other.")
     return measure(images, methods).popitem()
-
-
-def _kept(folder, sent):
-    """Put a submission into a folder, whatever others do there; what is shown then."""
-    key, owner, record = judged(sent, class_set()[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    whose(record["name"], _written(folder / f"name-{digest(record['name'].casefold())}", owner), owner)
-    record = json.loads(_written(folder / f"try-{key}.json", json.dumps(record)))
-    return ranked(_read(folder)) | {"yours": record}
 
 
 def _read(folder):

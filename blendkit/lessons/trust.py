@@ -244,13 +244,11 @@ class TrustExplorer(AskingBoard):
         for control in (self.blend, *self.sliders.values()):
             self.on(control, self._show)
         self._start = {name: control.value for name, control in self.sliders.items()}
-        self.reset = self.on(ipw.Button(description="back to the survey"), self._reset)
+        back = partial(self.put, self.sliders.values(), self._start.values())
+        self.reset = self.on(ipw.Button(description="back to the survey"), back)
         controls = row(ipw.VBox([self.blend, *self.sliders.values(), self.reset]), self.view)
         super().__init__([controls, self.message, self.answer], layout={"max_width": "980px"})
         self._show(wait=True)
-
-    def _reset(self):
-        self.put(self.sliders.values(), self._start.values())
 
     def _show(self, wait=False):
         now = {name: control.value for name, control in self.sliders.items()}

@@ -3,12 +3,11 @@
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..data.check import require
 
 
-def resample(galaxies: ArrayLike, n_bootstrap: int = 200, seed: int = 0) -> np.ndarray:
+def resample(galaxies: np.ndarray, n_bootstrap: int = 200, seed: int = 0) -> np.ndarray:
     """How often each row is in each resample, (n_bootstrap, n) int32, where galaxies are drawn with all of their rows.
 
     `galaxies`, (n,): which one each row measures. The same seed and number of them give the same draws, in any order.

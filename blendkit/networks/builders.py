@@ -1,7 +1,6 @@
 """The networks by name, which the package's face calls ``bk.models``."""
 
 import random
-from typing import Any
 
 import keras
 
@@ -13,7 +12,7 @@ __all__ = ["BUILDERS", "as_dict", "blend2flux", "blend2mask2flux", "build", "fra
 BUILDERS = {"blend2flux": blend2flux, "unet": unet, "blend2mask2flux": blend2mask2flux, "fractions": fractions}
 
 
-def build(name: str, arguments: dict[str, Any], seed: int = 0, policy: str = "float32") -> keras.Model:
+def build(name: str, arguments: dict, seed: int = 0, policy: str = "float32") -> keras.Model:
     """A network with the initial weights of this seed, in this precision, whatever was drawn or set before."""
     state, before = random.getstate(), keras.config.dtype_policy()
     random.seed(seed)  # Keras takes the seeds of initial weights from Python's own generator

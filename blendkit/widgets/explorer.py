@@ -58,7 +58,14 @@ class BlendExplorer(AskingBoard):
         called = next((name for name, value in known if value is sample and not name.startswith("_")), "sample")
         self.view = view.BlendView(shape=list(shape), sigma=sky_noise(sample), called=called)
         self.verdict, self.answer = ipw.HTML(), ipw.HTML()
-        self._make_controls(*shape, _start_pair(sample, central, companion), ticked)
+        given = f"galaxy {central} was given twice: choose two different ones."
+        require(central is None or central != companion, given)
+        by_light = sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")].tolist()
+        third = len(by_light) // 3
+        pair = by_light[third], by_light[max(len(by_light) // 2, third + 1)]  # of medium brightness
+        central = next(i for i in pair if i != companion) if central is None else central
+        companion = next(i for i in reversed(pair) if i != central) if companion is None else companion
+        self._make_controls(*shape, (int(central), int(companion)), ticked)
         galaxies = [ipw.HBox(both) for both in zip(self.galaxies, self.pickers, strict=True)]
         (*first, turn_central, turn_companion, noise, stretch), more = self.sliders.values(), self.more
         folded = ipw.VBox([turn_central, turn_companion, noise, stretch])  # away, by the style sheet
@@ -252,14 +259,3 @@ class BlendExplorer(AskingBoard):
 
 def _bytes(array, dtype=np.float32):
     return np.asarray(array, dtype).tobytes()
-
-
-def _start_pair(sample, central, companion):
-    """The ids given; for one that is not, a galaxy of medium brightness."""
-    require(central is None or central != companion, f"galaxy {central} was given twice: choose two different ones.")
-    by_light = sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")].tolist()
-    third = len(by_light) // 3
-    pair = by_light[third], by_light[max(len(by_light) // 2, third + 1)]
-    central = next(i for i in pair if i != companion) if central is None else central
-    companion = next(i for i in reversed(pair) if i != central) if companion is None else companion
-    return int(central), int(companion)
