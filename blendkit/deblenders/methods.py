@@ -53,9 +53,10 @@ def measure(
     images = check_images(images, truth)
     n, rows, tables = len(images), len(images) if truth is None else len(truth), {}
     require(rows == n, f"there are {n} images and {rows} rows of truth, expected one each: give the same slice.")
+    methods = labelled(methods)
     require(methods, f"no method was given, expected at least one: choose among {', '.join(METHODS)}.")
     chosen = {}  # before any of them is called
-    for label, method in labelled(methods).items():
+    for label, method in methods.items():
         good, what = isinstance(label, str) and not inspect.isclass(method), f"{label!r}: {method!r}"
         require(good, f"{what} was given as a method, expected a text and what measures images, as SEP(), not SEP.")
         deblender = method if callable(method) else by_name(method, truth)

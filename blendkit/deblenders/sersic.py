@@ -205,15 +205,8 @@ def _starts(image, weights, window, found, matched, points):
         if i >= 0:
             ellip = np.clip(1 - max(found.b[i], 0.7) / max(found.a[i], 1.0), 0, 0.8)
             flux, theta = np.nanmax([found.kron_masked[i], found.isophotal[i], 1e-3]), 2 * found.theta[i]
-            starts[k] = (
-                flux,
-                found.x[i],
-                found.y[i],
-                np.log(max(found.a[i], 1.0)),
-                1.5,
-                ellip * np.cos(theta),
-                ellip * np.sin(theta),
-            )
+            shape = np.log(max(found.a[i], 1.0)), 1.5, ellip * np.cos(theta), ellip * np.sin(theta)
+            starts[k] = flux, found.x[i], found.y[i], *shape
     if None not in starts:
         return starts
     known = [start for start in starts if start is not None]
