@@ -12,33 +12,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, chromium, jupyterlab, run_notebook
+from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, cells, chromium, jupyterlab, run_notebook
 from shared import verdict
 
 import blendkit as bk
 
 MOVES = 200
-PNG = """
-import io
-import ipywidgets as ipw
-import numpy as np
-from PIL import Image
-
-image, dx = ipw.Image(), ipw.IntSlider(0, -60, 60, description="PNG")
-image.add_class("bench-png")
-
-def paint(_=None):
-    blends = bk.make_blends(sample, sample.catalog["id"][:2], dx.value, 0)
-    pictures = np.vstack([bk.render(sample, blends)[0], np.moveaxis(bk.render_parts(sample, blends)[0], -1, 0)])
-    grey = 80 * np.clip(np.arcsinh(pictures / 0.02), 0, 3)
-    file = io.BytesIO()
-    Image.fromarray(np.hstack(grey.repeat(3, 1).repeat(3, 2)).astype("u1")).save(file, "PNG")
-    image.value = file.getvalue()
-
-dx.observe(paint, "value")
-paint()
-ipw.VBox([dx, image])
-"""
 MOVE = """async (dx) => { const [root, start] = [document.querySelector(".bk-blend"), performance.now()];
   root.blendkit.model.set("dx", dx);
   do await new Promise((go) => setTimeout(go, 1)); while (root.dataset.fresh !== "true");
@@ -47,10 +26,9 @@ MOVE = """async (dx) => { const [root, start] = [document.querySelector(".bk-ble
 
 def in_a_notebook(browser, home):
     """Milliseconds, a list for each way."""
-    cells = ["import blendkit as bk", f"sample = {SAMPLE}\nex = bk.BlendExplorer(sample, ['fractions'])\nex", PNG]
     with jupyterlab(home) as lab:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        run_notebook(page, lab, cells, ready="img.bench-png")
+        run_notebook(page, lab, cells("timings"), ready="img.bench-png")
         page.wait_for_selector(SHOWN)
         Explorer(page).settle()
         page.add_script_tag(path=Path(__file__).with_suffix(".js"))

@@ -9,40 +9,8 @@ import pytest
 import blendkit as bk
 
 from . import lab
-from .lab import CHROMIUM, HOW, SAMPLE, SHOWN, VIEW, Explorer
+from .lab import CHROMIUM, HOW, SHOWN, VIEW, Explorer, cells
 
-CELLS = (
-    f"import blendkit as bk\nsample = {SAMPLE}",
-    """
-import time
-import numpy as np
-
-def box(images):
-    masks = np.zeros((1, 128, 128, 2), bool)
-    masks[0, 90:110, 20:50, 0] = masks[0, 10:20, 90:120, 1] = True
-    return {"flux": [[1.0, 1.0]], "masks": masks}
-
-def slow(images):  # two seconds at dx = -33; its first magnitude is 25.96 - dx
-    dx = globals()["ex"].dx.value if "ex" in globals() else 12
-    time.sleep(2 * (dx == -33))
-    return {"flux": [[10 ** (0.4 * dx), 1.0]]}
-
-def broken(images):
-    raise RuntimeError("no weights <b>")
-
-ex = bk.BlendExplorer(sample, {'box': box, 'slow': slow, 'broken': broken})
-ex""",
-    """
-blends = bk.draw_blends(sample, 12, seed=1)
-images, _, _ = bk.render(sample, blends)
-bk.ErrorsBrowser(sample, blends, {"SEP": bk.deblenders.SEP(truth=blends, masks=True)(images)})""",
-    "bk.StampInspector(bk.load_sample('synthetic', n=24, seed=5), 'decisions.csv')",
-    """
-train, valid = bk.split(sample, (0.75, 0.25), seed=1)
-plan = bk.training.Plan({"filters": 4}, 64, 32, 4, rate=2e-3)
-network = bk.train("blend2flux", train, valid, "quick", seed=1, out="curve", plan=plan)""",
-    "from IPython.display import HTML\nHTML('<i id=done>done</i>')",
-)
 STATE = f"JSON.stringify([{VIEW}.settings, ...['pair', 'stretch', 'hide'].map((name) => {VIEW}.model.get(name))])"
 
 
@@ -108,7 +76,7 @@ def notebook(chromium, tmp_path_factory):
     """The explorer of a notebook that has run and holds all widgets; and how the explorer began."""
     size, home = {"width": 1280, "height": 1400}, tmp_path_factory.mktemp("lab")
     with lab.jupyterlab(home) as running, tab_of(chromium, viewport=size) as (tab, _):
-        lab.run_notebook(tab, running, list(CELLS), "#done")
+        lab.run_notebook(tab, running, cells("tests"), "#done")
         explorer = Explorer(tab)
         explorer.settle()
         yield explorer, tab.evaluate(STATE)

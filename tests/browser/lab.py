@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ HOW = "no Chromium here: install it with 'sudo apt install chromium', or name on
 SAMPLE = 'bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1)'
 SHOWN = ".bk-blend[data-fresh]"  # an explorer that has drawn its pictures
 VIEW = "document.querySelector('.bk-blend').blendkit"  # what the view keeps for the tests
+
+
+def cells(of: str) -> list[str]:
+    """The cells of a notebook for the `tests` or the `timings`."""
+    text = Path(__file__).with_name("cells.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text.replace("SAMPLE", SAMPLE))[of]
 
 
 @contextlib.contextmanager

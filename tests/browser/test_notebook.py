@@ -1,16 +1,10 @@
-"""The other widgets in JupyterLab, and a lesson as a reader runs it, from first cell to last."""
+"""The other widgets in JupyterLab."""
 
-from pathlib import Path
-
-import nbformat
 import numpy as np
 import pytest
 
-from . import lab
-from .conftest import CELLS, tab_of
 from .lab import picture, still
 
-LESSON = Path(__file__).parents[2] / "notebooks" / "02_build_blends.ipynb"
 POINTS = """
 (plot) => {
     const { xaxis, yaxis } = plot._fullLayout;
@@ -90,16 +84,3 @@ def test_stamps_are_judged_by_keys(notebook):
         assert picture(canvas) != before
     assert tab.locator(".jp-Cell").count() == cells
     assert tab.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-
-
-def test_a_lesson_runs_and_its_widget_answers(chromium, tmp_path):
-    cells = [c.source for c in nbformat.read(LESSON, 4).cells if c.cell_type == "code"]
-    cells[0] = f"SAMPLE, PROFILE, SEED, RESULTS = 'synthetic', 'quick', 42, {str(tmp_path)!r}"
-    with lab.jupyterlab(tmp_path) as running, tab_of(chromium, viewport={"width": 1280, "height": 800}) as (tab, _):
-        lab.run_notebook(tab, running, [*cells, CELLS[-1]], "#done")
-        explorer = lab.Explorer(tab)
-        explorer.settle()
-        dx, dy = explorer.shift
-        explorer.drag(-9, 4)
-        assert explorer.shift == (dx - 9, dy + 4)
-        assert tab.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0

@@ -1,6 +1,7 @@
 """The paper's catalogue through the public functions: the published numbers, to the last digit given."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,7 @@ import blendkit as bk
 from blendkit.data import load
 from blendkit.metrics.scores import case_shares, figure_5, scores
 
-TWO_BLENDS = """\
-id,distance,g1_id,g1_mag,g1_rad,g1_z,g1_type,g2_id,g2_mag,g2_rad,g2_z,g2_type,g1_flux,g2_flux,g1_flux_b2f,\
-g2_flux_b2f,g1_flux_sex,g2_flux_sex,g1_flux_b2m2f,g2_flux_b2m2f,detection,g1_sex_mag,g2_sex_mag
-2,10.5,7,21.0,5.0,0.9,irr,9,22.0,6.0,1.5,disk,96.4,38.4,90.0,40.0,80.0,30.0,95.0,39.0,2,20.9,22.0
-4,3.0,8,20.0,4.0,0.6,sph,7,21.0,5.0,0.2,irr,242.1,96.4,250.0,90.0,,300.0,240.0,95.0,1,,19.5
-"""
+TWO_BLENDS = Path(__file__).with_name("two_blends.csv").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from unittest.mock import Mock
 
 import nbformat
@@ -17,19 +19,7 @@ from tools import run_notebooks as runner
 
 SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntSlider(3, 0, 10, description={!r})\n"
 AT_0 = "IntSlider {!r} set to 0: ZeroDivisionError"
-# what stands in a cell, none of which fails by itself, and what the run says
-WIDGETS = {
-    "interact": ("w.interact(lambda x: 1 / (x - 10), x=s);", "IntSlider 'interact' set to 10: ZeroDivisionError"),
-    "output": ("out = w.interactive_output(lambda x: 1 / x, {'x': s})\nw.VBox([s, out])", AT_0.format("output")),
-    "observe": ("s.observe(lambda c: 1 / c.new, 'value')", AT_0.format("observe")),
-    "button": ("b = w.Button(description='go')\nb.on_click(lambda b: 1 / 0)\nb", "Button 'go' clicked: ZeroDiv"),
-    "output widget": ("with w.Output():\n    [][7]", "IndexError: list index out of range"),
-    "thread": ("s.observe(lambda c: threading.Thread(target=lambda: 1 / c.new, name='sep').start(), 'value')",
-               "thread sep, " + AT_0.format("thread")),
-    "task": ("async def answer(x):\n    await asyncio.sleep(0.05)\n    1 / x\n"
-             "s.observe(lambda c: asyncio.create_task(answer(c.new)), 'value')", "task, " + AT_0.format("task")),
-    "stderr": ("try:\n    int('x')\nexcept ValueError:\n    logging.getLogger('x').exception('oh')", "ValueError: inv"),
-}  # fmt: skip
+WIDGETS = tomllib.loads(Path(__file__).with_name("widgets.toml").read_text(encoding="utf-8"))
 
 
 def write(path, *cells):
@@ -53,8 +43,8 @@ def said_by(folder, *cells, timeout=60):
 
 
 def test_every_failing_callback_turns_the_run_red(tmp_path):
-    said = said_by(tmp_path, *(SLIDER.format(name) + code for name, (code, _) in WIDGETS.items()))
-    assert not [name for name, (_, expected) in WIDGETS.items() if expected not in said], said
+    said = said_by(tmp_path, *(SLIDER.format(name) + cell["code"] for name, cell in WIDGETS.items()))
+    assert not [name for name, cell in WIDGETS.items() if cell["said"] not in said], said
 
 
 @pytest.mark.parametrize(("code", "expected"), [
@@ -106,7 +96,7 @@ def test_main_tells_a_line_for_each_notebook_and_shows_only_its_own_scoreboard(t
     for name in stale | kept:
         (results / name).write_text("SEP 41 %")
     good = write(tmp_path / "04_x.ipynb", "open(RESULTS + '/scoreboard.txt', 'w').write('SEP 42 %\\n')")
-    bad = write(tmp_path / "05_bad.ipynb", SLIDER.format("shift") + WIDGETS["observe"][0], "1 + 1")
+    bad = write(tmp_path / "05_bad.ipynb", SLIDER.format("shift") + WIDGETS["observe"]["code"], "1 + 1")
     no_numbers = write(tmp_path / "01_clean_the_sample.ipynb", "1 + 1")
     assert runner.main(["--results", str(results), "--profile", "unknown", str(good)]) == 1
     assert stale < set(os.listdir(results))
