@@ -12,8 +12,9 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+
+from shared import verdict  # isort: skip
 from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, cells, chromium, jupyterlab, run_notebook
-from shared import verdict
 
 import blendkit as bk
 
