@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections import namedtuple
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,14 +18,7 @@ PACKAGES = ("astropy", "galsim", "ipywidgets", "keras", "matplotlib", "numpy", "
 NEED_MEMORY, NEED_DISK = 3.0, 1.0  # GB
 
 
-@dataclass(frozen=True)
-class Profile:
-    """How much of everything a notebook run uses."""
-
-    galaxies: int | None  # of the sample; None takes all that a real sample has (2,000 synthetic ones)
-    blends: int  # that methods are compared on
-
-
+Profile = namedtuple("Profile", "galaxies blends")  # of the sample, None are all that there are; to compare methods on
 PROFILES = {"quick": Profile(200, 300), "tutorial": Profile(2000, 2000), "paper": Profile(None, 5000)}
 
 

@@ -10,13 +10,8 @@ FADE = np.array([0, *np.cos(np.radians([75, 60, 45, 30, 15])), 1], np.float32)
 DEEP = len(FADE) - 2
 
 # offset on a turned stamp -> offset on the stamp as it was, (y, x) = matrix @ (y, x), for the eight orientations
-TURN_BACK = np.array(
-    [
-        [[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]],
-        [[0, 1], [1, 0]], [[-1, 0], [0, 1]], [[0, -1], [-1, 0]], [[1, 0], [0, -1]],
-    ],
-    np.int32,
-)  # fmt: skip
+_TURNS = [np.linalg.matrix_power([[0, 1], [-1, 0]], quarters) for quarters in range(4)]
+TURN_BACK = np.array([*_TURNS, *(turn[::-1] for turn in _TURNS)], np.int32)
 
 
 def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx: int):
@@ -35,9 +30,7 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
     return (slice(top, bottom), slice(left, right)), part
 
 
-def place(
-    target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade: bool = False
-) -> None:
+def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade=False) -> None:
     """Write a turned, shifted stamp into `target`, `fill` where that leaves it empty; with `fade` seams go over."""
     ny, nx = target.shape
     if orient or not target.flags.c_contiguous:

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,8 @@ def export(sample: Sample, blends: Table, folder: PathLike, *, prefix: str = "te
     folder, n, (ny, nx) = Path(folder), len(blends), sample.images.shape[1:]
     kinds = {"blends": ("<f4", (ny, nx)), "gg_masks": ("|u1", (ny, nx, 2)), "flux": ("<f4", (2,))}
     size = n * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in kinds.values())
+    z = np.asarray(sample.catalog["z"], float) if "z" in sample.catalog.colnames else np.full(len(sample), np.nan)
+    rows = sample.index(np.ravel(blends["id"])).reshape(-1, 2)
     with drafted(folder, size) as draft, ExitStack() as files:
         stacks = [files.enter_context(open(draft / f"{prefix}_{name}.npy", "wb")) for name in kinds]
         for stack, (dtype, shape) in zip(stacks, kinds.values(), strict=True):
@@ -96,7 +98,16 @@ def export(sample: Sample, blends: Table, folder: PathLike, *, prefix: str = "te
             rendered = render(sample, blends[start : start + 256], fill=fill)
             for stack, pixels, (dtype, _) in zip(stacks, rendered, kinds.values(), strict=True):
                 stack.write(np.ascontiguousarray(pixels, dtype))
-        _original_catalogue(sample, blends).write(draft / f"{prefix}_catalogue.csv", format="ascii.csv")
+        shift = {"shift_x": blends["dy"][:, 1], "shift_y": blends["dx"][:, 1]}
+        table = Table({"id": np.arange(n), "distance": blends["distance"]} | shift)
+        columns = {"id": blends["id"], "mag": blends["mag"], "rad": blends["r_eff"], "z": z[rows]}
+        columns["type"] = blends["morphology"]
+        for j, key in product((0, 1), columns):
+            table[f"g{j + 1}_{key}"] = columns[key][:, j]
+        for name in table.colnames:
+            if table[name].dtype.kind == "f":
+                table[name].info.format = ".6f"
+        table.write(draft / f"{prefix}_catalogue.csv", format="ascii.csv")
     return folder
 
 
@@ -108,19 +119,3 @@ def _sky_stamps(sample, fill):
 def _flat(places):
     """`placements` as flat lists."""
     return [values.ravel().tolist() for values in places]
-
-
-def _original_catalogue(sample, blends):
-    z = np.asarray(sample.catalog["z"], float) if "z" in sample.catalog.colnames else np.full(len(sample), np.nan)
-    rows = sample.index(np.ravel(blends["id"])).reshape(-1, 2)
-    shift = {"shift_x": blends["dy"][:, 1], "shift_y": blends["dx"][:, 1]}
-    table = Table({"id": np.arange(len(blends)), "distance": blends["distance"]} | shift)
-    columns = {"id": blends["id"], "mag": blends["mag"], "rad": blends["r_eff"], "z": z[rows]}
-    columns["type"] = blends["morphology"]
-    for j, galaxy in enumerate(("g1", "g2")):
-        for key, values in columns.items():
-            table[f"{galaxy}_{key}"] = values[:, j]
-    for name in table.colnames:
-        if table[name].dtype.kind == "f":
-            table[name].info.format = ".6f"
-    return table

@@ -11,9 +11,7 @@ RANGES = {"sigma": (0.45 * NOISE, 6 * NOISE), "correlation": (0.0, 0.95), "blur"
 over white noise, pixels) and an extra blur (FWHM, pixels)."""
 
 
-def observe(
-    light: np.ndarray, *, sigma=NOISE, correlation: float = CORRELATION, blur: float = 0.0, level=0.0, seed: int = 0
-) -> np.ndarray:
+def observe(light: np.ndarray, *, sigma=NOISE, correlation=CORRELATION, blur=0.0, level=0.0, seed=0) -> np.ndarray:
     """Light, (n, ny, nx) or of galaxies apart (n, ny, nx, k), under a sky of your choice: (n, ny, nx) float32.
 
     Units as in `RANGES`; `sigma` and `level` are numbers or (n,), one for each blend.

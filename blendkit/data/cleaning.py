@@ -130,9 +130,7 @@ def read_decisions(decisions: PathLike | dict[int, str] | None) -> dict[int, str
     return {int(i): decision for i, decision in decisions.items()}
 
 
-def remove_neighbours(
-    image: np.ndarray, segmap: np.ndarray, rng: np.random.Generator, dilation: int = 5
-) -> tuple[np.ndarray, np.ndarray]:
+def remove_neighbours(image: np.ndarray, segmap: np.ndarray, rng: np.random.Generator, dilation: int = 5) -> tuple:
     """A stamp with every object but the central one replaced by its own empty sky, and where (bool); see `clean`."""
     own, others = _sides(segmap)
     if not others.any():

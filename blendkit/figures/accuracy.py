@@ -55,10 +55,7 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
 
 
 def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
-    """Recovered against isolated magnitude where two galaxies were found, and where only one was (Figure 6).
-
-    SExtractor's `case`, or else the first, tells the row of panels.
-    """
+    """Recovered against isolated magnitude where SExtractor's `case`, or the first, is two found, or one (Figure 6)."""
     table, split, found, how = metrics.measurements(blends, predictions), {"all": np.ones(len(blends), bool)}, "", ""
     finders = [name for name, pred in predictions.items() if "case" in pred.colnames]
     if finders:

@@ -32,7 +32,16 @@ _REACH = 20  # pixels on both sides of a fill's edge
 
 def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None = None) -> Figure:
     """Stamps before and after ``bk.clean(sample)`` (Figure 1): of `ids`, or four with neighbours well apart."""
-    ids = _with_neighbours(sample, clean) if ids is None else np.atleast_1d(ids)
+    if ids is None:  # from bright to faint, of those with neighbours well apart the half with most replaced
+        order = np.argsort(clean.catalog["mag"], kind="stable")[:: -(-len(clean) // 500)]
+        ids = np.asarray(clean.catalog["id"])[order]
+        before = sample[sample.index(ids)]
+        holes = _replaced(before.images, clean.images[order])
+        size, pairs = np.count_nonzero(holes, axis=(1, 2)), zip(before.own_masks(), holes, strict=True)
+        gap = [distance_transform_edt(~own)[hole].min(initial=FAR) for own, hole in pairs]
+        gap, n = np.where(size, gap, -1), min(4, np.count_nonzero(size) or len(ids))
+        best = np.lexsort((-size, -gap))[: max(n, np.count_nonzero(gap == FAR) // 2)]
+        ids = ids[np.sort(best)[np.linspace(0, len(best) - 1, n).astype(int)]]
     before, after = sample[sample.index(ids)], clean.images[clean.index(ids)]
     own, rows = before.own_masks(), []
     pairs = (before.images, (before.segmaps != 0) & ~own, "solid"), (after, _replaced(before.images, after), "dotted")
@@ -76,20 +85,6 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
 def _autocorrelation(image, where, lag):
     pairs = where[:, lag:] & where[:, : where.shape[1] - lag]
     return np.corrcoef(image[:, lag:][pairs], image[:, : where.shape[1] - lag][pairs])[0, 1]
-
-
-def _with_neighbours(sample, clean):
-    """Four ids from bright to faint, of those with neighbours well apart: of these the half with most replaced."""
-    order = np.argsort(clean.catalog["mag"], kind="stable")[:: -(-len(clean) // 500)]
-    ids = np.asarray(clean.catalog["id"])[order]
-    before = sample[sample.index(ids)]
-    holes = _replaced(before.images, clean.images[order])
-    size = np.count_nonzero(holes, axis=(1, 2))
-    gap = [distance_transform_edt(~o)[hole].min(initial=FAR) for o, hole in zip(before.own_masks(), holes, strict=True)]
-    gap = np.where(size, gap, -1)
-    n = min(4, np.count_nonzero(size) or len(ids))
-    best = np.lexsort((-size, -gap))[: max(n, np.count_nonzero(gap == FAR) // 2)]
-    return ids[np.sort(best)[np.linspace(0, len(best) - 1, n).astype(int)]]
 
 
 def rejected_stamps(sample: Sample, report: Table) -> Figure:
@@ -272,10 +267,7 @@ def _noise_panels(fig, sample, images, titles, reach):
 
 
 def dmag_noise(sample: Sample) -> Figure:
-    """`dmag` multiplies the companion's pixels, and so its noise: the noise of the blend gives it away.
-
-    Points are robust standard deviations of pixels far from both segments, in up to 50 blends.
-    """
+    """`dmag` scales the companion's noise as well: robust sigmas of pixels far from both segments, of 50 pairs."""
     ids = np.asarray(sample.catalog["id"])[:50]
     blends = make_blends(sample, np.stack([ids, np.roll(ids, 1)], axis=1), 0, 0)
     empty = np.stack([far_from(mask.any(axis=-1)) for mask in render(sample, blends)[1]])

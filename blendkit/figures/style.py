@@ -46,10 +46,7 @@ FEWEST = 10  # galaxies or blends: statistics of fewer are not drawn
 
 
 def style() -> AbstractContextManager:
-    """The look of every figure: colour-blind safe, text of at least 12 points, galaxies dark on light sky.
-
-    ``with bk.figures.style(): ...`` sets matplotlib's rcParams inside, and puts them back.
-    """
+    """The look of every figure inside ``with bk.figures.style():``, colour-blind safe, galaxies dark on light sky."""
     cycle_of_methods = {"axes.prop_cycle": matplotlib.cycler(color=COLOURS["methods"])}
     return plt.style.context([Path(__file__).with_name("blendkit.mplstyle"), cycle_of_methods])
 

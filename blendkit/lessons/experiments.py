@@ -75,10 +75,7 @@ def lone_objects(blends: Table, predictions: dict[str, Table], n_detected: np.nd
 
 
 def lone_light(blends: Table, pred: Table) -> dict[str, float]:
-    """Whose light is in the `n` lone detections that were matched to the central galaxy?
-
-    Medians, in units of that galaxy's own flux, of the flux that was `measured` and of all galaxies `together`.
-    """
+    """Of `n` lone detections of centrals: medians of flux `measured` and all light `together`, in the central's flux."""
     lone, true = np.asarray(pred["case"]) == "only central", np.asarray(blends["flux"])
     own = true[lone, 0]
     measured, together = np.asarray(pred["flux"])[lone, 0] / own, np.nansum(true[lone], axis=1) / own
@@ -86,10 +83,7 @@ def lone_light(blends: Table, pred: Table) -> dict[str, float]:
 
 
 def error_ratios(errors: Table, ranking: Table, reference: str = "fractions") -> Table:
-    """How many times larger the flux error of each method is than that of a reference, by `table2` and `ranking`.
-
-    Where it `measured` a flux, and in `everything`, where a galaxy that it did not find counts as 100 % wrong.
-    """
+    """How many times a reference's flux errors others have, by `table2` (`measured`) and `ranking` (`everything`)."""
     measured, everything = _total(errors), {row["method"]: row["mape_all"] for row in ranking}
     rows = [(name, *(e[name] / e[reference] for e in (measured, everything))) for name in measured if name != reference]
     return formatted(rows, ["method", "measured", "everything"], measured=".1f", everything=".1f")
@@ -113,10 +107,7 @@ def report_card(blends: Table, masks: np.ndarray, predictions: dict[str, Table])
 
 
 def beside_the_paper(stored: Table, errors: Table) -> Table:
-    """The flux MAPE (%) of the paper's own catalogue and of this run, whose `table2` is given.
-
-    With the `scatter` of central galaxies' magnitudes in the paper (Figure 5).
-    """
+    """Flux MAPE (%) of the paper's catalogue and of a run's `table2`; the paper's `scatter` of centrals (Figure 5)."""
     central, total = stored[(stored["case"] == "Figure 5") & (stored["member"] == "central")], _total(errors)
     there = {row["method"]: row["mape_flux"] for row in stored if row["member"] == "total"}
     rows = [(row["method"], row["scatter"], there[row["method"]], total.get(row["method"], np.nan)) for row in central]

@@ -1,6 +1,5 @@
 """Experiments of notebook 3: small networks that show what learning is, and how it goes wrong."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from astropy.table import Table, vstack
 
 from ..blends.recipe import draw_blends
 from ..blends.rendering import render
+from ..data.check import PathLike
 from ..data.sample import Sample
 from ..deblenders.network import Network
 from ..metrics.scores import flux_scores
@@ -61,9 +61,7 @@ def take_exam(images: np.ndarray, shown: dict[str, keras.Model], yours: dict[str
     return answers
 
 
-def small_lessons(
-    train_sample: Sample, valid: Sample, profile: str, seed: int, folder: str | os.PathLike, blends: int = 96
-) -> dict[str, Table]:
+def small_lessons(train_sample: Sample, valid: Sample, profile: str, seed: int, folder: PathLike, blends=96) -> dict:
     """Histories of a small blend2flux that learns from the same few blends again and again, or from fresh ones."""
     plan, histories = _small(profile, blends, LESSON_EPOCHS[profile]), {}
     for label, fresh in {f"{blends} fixed blends": False, f"{blends} fresh blends in each epoch": True}.items():
@@ -74,8 +72,7 @@ def small_lessons(
 
 
 def leak_experiment(
-    train_sample: Sample, valid: Sample, test: Sample, profile: str, seed: int, folder: str | os.PathLike,
-    n_blends: int, few: int = 12,
+    train_sample: Sample, valid: Sample, test: Sample, profile: str, seed: int, folder: PathLike, n_blends: int, few=12
 ) -> tuple[Table, dict[str, Table]]:  # fmt: skip
     """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
@@ -99,7 +96,7 @@ def leak_experiment(
 
 def sizes_table2(
     network: keras.Model, train_sample: Sample, valid: Sample, blends: Table, images: np.ndarray,
-    profile: str, seed: int, folder: str | os.PathLike,
+    profile: str, seed: int, folder: PathLike,
 ) -> Table:  # fmt: skip
     """Does size matter? Flux MAPE (%) of other blend2fluxes beside the `network` of this profile (Table 2).
 

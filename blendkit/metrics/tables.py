@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Column, MaskedColumn, Table, vstack
+from astropy.table import Column, MaskedColumn, Table, hstack, vstack
 
 from ..data.cleaning import table1 as table1
 from ..data.load import REFERENCE
@@ -14,9 +14,9 @@ from .scores import FIGURE_5_CASES, Predictions, by_member, measurements, shares
 
 BOARD = ("bias", "scatter", "outliers", "mape_mag", "mape_flux", "median_flux")
 FOUND = {"two objects found in": "both", "one in": "one", "more in": "more"}
-PRINTED = {  # title as wide as its column: score, digits
-    "      bias (mag)": ("bias", 3), "  scatter (mag)": ("scatter", 3), "  outliers (%)": ("outliers", 1),
-    "  flux MAPE (%)": ("mape_flux", 1), "  median (%)": ("median_flux", 1),
+PRINTED = {  # title: score, digits
+    "bias (mag)": ("bias", 3), "scatter (mag)": ("scatter", 3), "outliers (%)": ("outliers", 1),
+    "flux MAPE (%)": ("mape_flux", 1), "median (%)": ("median_flux", 1),
 }  # fmt: skip
 
 
@@ -107,21 +107,16 @@ def scoreboard(name: str, blends: Table, predictions: Predictions, *, n_bootstra
 
 def readable(board: Table) -> str:
     """A scoreboard as plain text of at most 125 columns: a block for each sample, every number with its error."""
-    head, lines = f"{'method':26s}  {'member':9s}  {'n':>5s}  {'failed':>6s}" + "".join(PRINTED), []
+    lines, said = [], lambda row, name, digits: f"{row[name]:.{digits}f} ± {row[name + '_err']:.{digits}f}"
     for sample in dict.fromkeys(board["sample"]):
         rows = board[board["sample"] == sample]
         searched = rows[np.isfinite(rows["both"])]
-        found = [f"{name} {_pm(row, key, 1)} %" for row in searched[:1] for name, key in FOUND.items()]
-        lines += [f"{sample}: {', '.join(found) or 'nothing searched for objects'}", head, "-" * len(head)]
-        for row in rows:
-            numbers = "".join(f"{_pm(row, *what):>{len(title)}s}" for title, what in PRINTED.items())
-            lines.append(f"{row['method']:26s}  {row['member']:9s}  {row['n']:5d}  {row['failed']:6d}{numbers}")
-        lines.append("")
+        found = [f"{name} {said(row, key, 1)} %" for row in searched[:1] for name, key in FOUND.items()]
+        texts = {title: [said(row, *what) for row in rows] for title, what in PRINTED.items()}
+        table = hstack([rows["method", "member", "n", "failed"], Table(texts)], metadata_conflicts="silent")
+        shown = table.pformat(max_lines=-1, max_width=-1, align=["<", "<", *">>>>>>>"])
+        lines += [f"{sample}: {', '.join(found) or 'nothing searched for objects'}", *shown, ""]
     return "\n".join(lines)
-
-
-def _pm(row, name, digits):
-    return f"{row[name]:.{digits}f} ± {row[name + '_err']:.{digits}f}"
 
 
 def write_scoreboard(results: str | os.PathLike, *boards: Table) -> Path:
