@@ -75,7 +75,7 @@ def lone_objects(blends: Table, predictions: dict[str, Table], n_detected: np.nd
 
 
 def lone_light(blends: Table, pred: Table) -> dict[str, float]:
-    """Of `n` lone detections of centrals: medians of flux `measured` and all light `together`, in the central's flux."""
+    """Of `n` lone detections of centrals: medians of flux `measured` and light `together`, in the central's flux."""
     lone, true = np.asarray(pred["case"]) == "only central", np.asarray(blends["flux"])
     own = true[lone, 0]
     measured, together = np.asarray(pred["flux"])[lone, 0] / own, np.nansum(true[lone], axis=1) / own
