@@ -5,8 +5,6 @@ its end, moves every control and raises `WidgetError` if anything was recorded. 
 the file that the environment variable BLENDKIT_ERRORS names.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import gc

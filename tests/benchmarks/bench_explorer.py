@@ -19,10 +19,7 @@ from browser.lab import CHROMIUM, HOW, SAMPLE, SHOWN, Explorer, cells, chromium,
 import blendkit as bk
 
 MOVES = 200
-MOVE = """async (dx) => { const [root, start] = [document.querySelector(".bk-blend"), performance.now()];
-  root.blendkit.model.set("dx", dx);
-  do await new Promise((go) => setTimeout(go, 1)); while (root.dataset.fresh !== "true");
-  return [performance.now() - start, ...root.answer.flux, ...root.answer.flux_err]; }"""
+*_, MOVE = cells("scripts")
 
 
 def in_a_notebook(browser, home):

@@ -18,13 +18,9 @@ import numpy as np
 from shared import verdict  # isort: skip
 
 from blendkit import figures, metrics
-from tests.figures.test_accuracy import make_exam, measure
+from tests.figures.test_accuracy import DRAW_ALL, make_exam, measure
 
 NEEDED, EACH = 15.0, 3.0  # seconds for all scores and for each figure
-DRAWN = (
-    "recovered_magnitudes", "recovered_by_detection", "errors_by_delta_mag", "median_and_scatter", "by_morphology",
-    "iou_by_type", "flux_kinds", "failure_map", "calibration_curve",
-)  # fmt: skip
 
 
 def timed(what, call, most):
@@ -49,7 +45,7 @@ for name, score in asked.items():
     timed(name, partial(score, blends, predictions, n_bootstrap=1000), NEEDED)
 slow[f"all scores in {sum(seconds.values()):.1f} s, expected less than {NEEDED:g} s"] = sum(seconds.values()) >= NEEDED
 ious = {name: np.random.default_rng(0).uniform(0.2, 1, (len(blends), 2)) for name in predictions}
-for name in DRAWN:
-    draw = partial(getattr(figures, name), blends, ious if name == "iou_by_type" else predictions)
-    timed(name, lambda draw=draw: draw().savefig(io.BytesIO(), dpi=100), EACH)
+for draw in (*DRAW_ALL, figures.iou_by_type):
+    figure = partial(draw, blends, ious if draw is figures.iou_by_type else predictions)
+    timed(draw.__name__, lambda figure=figure: figure().savefig(io.BytesIO(), dpi=100), EACH)
 verdict(slow)

@@ -1,7 +1,5 @@
 """What the timings share: the tests' helpers, and things timed in turn, so that what else runs hits all of them."""
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

@@ -338,7 +338,6 @@ class TestExport:
         assert peaks[1] < peaks[0] + 2e6, "1,500 blends take no more than 500; all pixels would be 37 MB"
 
 
-# the sky's noise is the survey's wherever the kit puts some, and across the seams: a network could smell the rest
 AT_ONE_AND_TWO = {"correlated": (0.52, 0.07), "white": (0, 0)}  # CANDELS, the data README's table
 
 

@@ -1,7 +1,5 @@
 """A real JupyterLab in a real headless Chromium: one lab, one notebook and one exported page for all tests."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

@@ -1,7 +1,5 @@
 """JupyterLab on localhost and headless Chromium, for the tests of the widgets, their pictures and their benchmark."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io

@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 
-from .lab import picture, still
+from .lab import cells, picture, still
 
-POINTS = """
-(plot) => {
-    const { xaxis, yaxis } = plot._fullLayout;
-    const { x, y } = plot._fullData[0];
-    const place = (axis, value) => axis._offset + axis.l2p(value);
-    return Array.from(x, (value, i) => [place(xaxis, value), place(yaxis, y[i])]);
-}"""
-CUT = """
-(top) => [top, ...top.querySelectorAll(":not(.bk-picker, .bk-picker *, svg *)")].filter((e) =>
-    e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible").map((e) => e.outerHTML)"""
+POINTS, CUT, _ = cells("scripts")
 
 
 @pytest.mark.parametrize("inside", [".bk-explorer", ".bk-keys-box", ".js-plotly-plot"])
@@ -71,7 +62,7 @@ def test_a_training_is_watched(notebook):
 
 def test_stamps_are_judged_by_keys(notebook):
     tab = notebook[0].page
-    box, cells = tab.locator(".bk-keys-box"), tab.locator(".jp-Cell").count()
+    box, before_cells = tab.locator(".bk-keys-box"), tab.locator(".jp-Cell").count()
     canvas = box.locator("canvas").first
     still(canvas)
     before = picture(canvas)
@@ -82,5 +73,5 @@ def test_stamps_are_judged_by_keys(notebook):
         tab.keyboard.press(key)
         box.get_by_text(said).wait_for()
         assert picture(canvas) != before
-    assert tab.locator(".jp-Cell").count() == cells
+    assert tab.locator(".jp-Cell").count() == before_cells
     assert tab.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0

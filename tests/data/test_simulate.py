@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from conftest import module
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.data import photometry
@@ -19,7 +20,6 @@ CANDELS = {
     "irr": (0.22, 21.9, 0.7, (19.3, 23.0), (6.0, 8.0, 11.0), 41),
 }
 
-module = pytest.fixture(scope="module")
 sample = module(lambda: simulate(N, seed=1))
 alone = module(lambda: simulate(N, seed=1, neighbours=False))
 

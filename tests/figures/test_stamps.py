@@ -19,8 +19,6 @@ from blendkit.figures.style import COLOURS, MEMBERS, sky_noise
 
 NOISE, SIZE = 0.006, 96
 REASONS = ("the label at the centre is not the catalogue's; flux far from the catalogue's", "rejected by eye")
-
-
 # round galaxies, ids 10 to 17 from bright to faint, each with a neighbour in one corner
 ROUND = {"sigma": 2.5, "mags": np.linspace(20, 22.5, 8), "neighbours": [(-28, 26, 60)]}
 sample = module(lambda make_sample: make_sample(8, (SIZE, SIZE), **ROUND))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import module
 from matplotlib.text import Text
 
 import blendkit as bk
@@ -17,11 +18,9 @@ from tools.reference import like_for_like
 def sep_on(sample, n):
     """Blends of a sample, and what SEP's three fluxes make of them."""
     blends = bk.draw_blends(sample, n)
-    images, _, _ = bk.render(sample, blends, masks=False)
-    return blends, sep_baselines(images, truth=blends)
+    return blends, sep_baselines(bk.render(sample, blends, masks=False)[0], truth=blends)
 
 
-module = pytest.fixture(scope="module")
 pool = module(lambda: bk.clean(bk.load_sample("synthetic", n=600, seed=42)))
 
 
@@ -93,9 +92,8 @@ def constant_shares(images, share=0.6):
 def exam(synthetic_clean):
     """Blends, and the predictions of constant shares beside SEP."""
     blends = bk.draw_blends(synthetic_clean, 80, seed=3)
-    images, _, _ = bk.render(synthetic_clean, blends, masks=False)
     METHODS[NAME] = constant_shares
-    yield blends, bk.measure(images, ["SEP", NAME], truth=blends)
+    yield blends, bk.measure(bk.render(synthetic_clean, blends, masks=False)[0], ["SEP", NAME], truth=blends)
     del METHODS[NAME]
 
 
