@@ -17,6 +17,7 @@ _NAMES = {
     "networks.training": "train",
     "deblenders.base": "match",
     "deblenders.methods": "measure",
+    "deblenders.field": "measure_field",
     "metrics.scores": "scores",
     "lessons.scoreboard": "submit",
     "widgets": "BlendExplorer ErrorsBrowser StampInspector export_html",
