@@ -214,12 +214,8 @@ def irregular(rng: Random, spot: Disk, flux: float, r_eff: float) -> np.ndarray:
     return light + spot.blobs(columns, rows, r_eff * (0.15 + 0.15 * along), tail * flux * shares / shares.sum())
 
 
-DRAW = {
-    "sph": spheroid,
-    "disk": partial(bulge_and_disk, (0, 0.15, 0), (0.12, 0.45, 0.1)),
-    "sphd": partial(bulge_and_disk, (0.2, 0.1, 0), (0.75, 0.4, 0.05)),
-    "irr": irregular,
-}
+DRAW = {"sph": spheroid, "disk": partial(bulge_and_disk, (0, 0.15, 0), (0.12, 0.45, 0.1))}
+DRAW |= {"sphd": partial(bulge_and_disk, (0.2, 0.1, 0), (0.75, 0.4, 0.05)), "irr": irregular}
 
 
 def offset(rng: Random, distance: float) -> tuple[float, float]:
@@ -345,11 +341,10 @@ def simulate(n=2000, seed=0, *, neighbours=True, deeper=0, smaller=1, sharper=1,
     """Simulate a CANDELS-like sample, one galaxy in the middle of each stamp of 128 x 128 pixels (section 2.1).
 
     Galaxy `i` of a seed is the same, bit for bit, whatever `n` and `noise` (see `load_sample`); two seeds share no id.
-    The catalogue's `mag` is total (of both galaxies in an undetected close blend), `r_eff` semi-major; `truth_bad` is
-    one of BAD_KINDS or "", `truth_flux` the galaxy's noise-free light (e-/s), and there is `truth_n_neighbours`.
-    Without `neighbours` every central galaxy keeps its noise and its flaws: a perfect cleaning. The limit is `deeper`
-    magnitudes fainter than the paper's AB 23; radii (not below 1.1 pixels) and widths of WFC3/F160W's PSF are divided
-    by factors between 1 and `smaller` and `sharper`, uniform in the logarithm: other surveys, or shorter wavelengths.
+    `mag` is total (of both galaxies in an undetected close blend); `truth_bad` is one of BAD_KINDS or "", `truth_flux`
+    the light without noise (e-/s). Without `neighbours` galaxies keep their noise and flaws: a perfect cleaning. The
+    limit is `deeper` magnitudes fainter than AB 23; radii (not below 1.1 pixels) and the PSF's widths are divided by
+    factors between 1 and `smaller` and `sharper`, uniform in the logarithm.
     """
     for what, value, low, high in (("n", n, 1, MAX_GALAXIES), ("seed", seed, 0, MAX_SEED)):
         good = isinstance(value, numbers.Integral) and low <= value <= high

@@ -1,6 +1,7 @@
 """Empty sky: where it is on a stamp, and how to put some of it where light was taken away."""
 
 import warnings
+from itertools import islice
 
 import numpy as np
 from scipy import ndimage
@@ -86,16 +87,10 @@ def _bend(step, rim, width):
 
 def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = 16) -> np.ndarray:
     """Stamps of pure sky, (size, ny, nx), from the emptiest ones of a sample: they fill what shifts and turns leave."""
-    covered = np.count_nonzero(segmaps, axis=(1, 2))
-    sky = []
-    for donor in np.argsort(covered, kind="stable")[: 4 * size]:
-        flat = flat_pixels(images[donor])
-        empty = empty_pixels(segmaps[donor]) & ~flat
-        if empty.any() and flat.mean() < 0.05:
-            sky.append((images[donor], empty))
-        if len(sky) == size:
-            break
-    if not sky:
+    emptiest = np.argsort(np.count_nonzero(segmaps, axis=(1, 2)), kind="stable")
+    donors = ((images[i], empty_pixels(segmaps[i]), flat_pixels(images[i])) for i in emptiest[: 4 * size])
+    good = ((image, empty & ~flat) for image, empty, flat in donors if flat.mean() < 0.05 and (empty & ~flat).any())
+    if not (sky := list(islice(good, size))):
         warnings.warn("no stamp has empty sky, so shifted and turned stamps are filled with zeros.", stacklevel=3)
         return np.zeros((1, *images.shape[1:]), np.float32)
     bank = np.empty((size, *images.shape[1:]), np.float32)

@@ -4,19 +4,15 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
 from tqdm import tqdm
 
 from ..data.check import require
-from ..networks.backend import load_keras
+from ..networks.backend import Model, load_keras
 from ..networks.weights import brief, card_of, load
 from .base import PICTURES, check_images
-
-if TYPE_CHECKING:
-    import keras
 
 IN_THE_CENTRE = "pixels only: the network knows that the central galaxy is in the centre"
 INSIDE_MASKS = "flux is the light of the blend inside each mask: where masks overlap, it counts for both galaxies"
@@ -40,7 +36,7 @@ class Network:
         (ny, nx, k) for each blend.
     """
 
-    source: "str | os.PathLike | keras.Model"
+    source: str | os.PathLike | Model
     batch: int = 64
     masks: bool = False
     images: bool = False

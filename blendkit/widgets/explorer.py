@@ -206,9 +206,8 @@ class BlendExplorer(AskingBoard):
     def _count(self, measured):
         """Count a round of the guess game, once the truth is seen."""
         offs = {who: np.abs(delta_mag(self.recipe, {"flux": np.array([flux])})) for who, flux in measured.items()}
-        offs = {
-            n: float(np.fmin(off, MISSED).mean()) for n, off in offs.items() if n != "you" or np.isfinite(off).all()
-        }
+        means = {who: float(np.fmin(off, MISSED).mean()) for who, off in offs.items()}
+        offs = {who: mean for who, mean in means.items() if who != "you" or np.isfinite(offs[who]).all()}
         at, counted = self._rounds.setdefault(frozenset(self.view.pair), (self._at, offs))
         if at == self._at:  # a later guess counts nothing, a method that is asked later does
             counted |= {who: off for who, off in offs.items() if who != "you"}
