@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ import numpy as np
 import sep
 from astropy.io import fits
 from astropy.table import Table, vstack
+from pooch import file_hash
 from scipy.ndimage import gaussian_filter, shift
 
 from blendkit.blends.geometry import landing
@@ -25,7 +25,7 @@ from blendkit.data.simulate import CENTER, DRAW, Disk, draw_field_galaxy
 from blendkit.data.sky import CORRELATION, NOISE, sky_noise
 from blendkit.deblenders import field as measuring
 from blendkit.metrics.bootstrap import weighted_mean
-from blendkit.networks import weights
+from blendkit.networks.weights import load
 
 from . import rivals
 from .outside import accuracy, noiseless
@@ -109,7 +109,8 @@ def fields(exam: Exam, seed: int = SEED) -> Iterator[Field]:
         image, header = fits.getdata(path, header=True)
         image = np.ascontiguousarray(image, np.float32)
         zeropoint = -2.5 * np.log10(header["PHOTFLAM"]) - 5 * np.log10(header["PHOTPLAM"]) - 2.408
-        known = Table({**rivals.sep_alone(image), "snr": np.full(1, np.nan)})[KNOWN]
+        known = Table(rivals.sep_alone(image))[KNOWN[:3]]
+        known["snr"] = np.nan
         for i in range(exam.fields):
             yield with_galaxies(REAL, image, zeropoint, known, galaxies, np.random.default_rng((seed, 0, i)))
     pool = _pool(seed)
@@ -199,10 +200,14 @@ def nearest(places: Table, found: dict) -> np.ndarray:
     return np.hstack([gaps, np.full((len(gaps), 1), WITHIN)]).argmin(axis=1)
 
 
+def weights_of(exam: Exam) -> str:
+    """The network of the exam's long run, or the shipped one before that is finished."""
+    return str((exam.out / "fractions-shipped").resolve()) if card_of(exam, "fractions-shipped") else "fractions"
+
+
 def finders(exam: Exam) -> tuple[list[Finder], dict[str, str]]:
     """The methods, and by name why others are left out."""
-    source = exam.out / "fractions-shipped" if card_of(exam, "fractions-shipped") else "fractions"
-    code = [Path(module.__file__).read_bytes() for module in (measuring, rivals)]
+    source = weights_of(exam)
     names = {"x": "x", "y": "y", "flux": "flux", "err": "flux_err", "sep": "sep_flux", "blended": "blended",
              "odd": "out_of_domain"}  # fmt: skip
 
@@ -214,20 +219,24 @@ def finders(exam: Exam) -> tuple[list[Finder], dict[str, str]]:
     def fit(field):
         return rivals.scarlet2(field.image, np.stack([field.put["x"][:1], field.put["y"][:1]], axis=1))
 
-    known = weights.load(source)[1]["sha256"] + weights.file_hash(measuring.__file__)
-    own = weights.file_hash(rivals.__file__)
+    own = file_hash(rivals.__file__)
     methods = [
-        Finder(SHIPPED, known, network),
+        Finder(SHIPPED, key_of(source), network),
         Finder(SEP_ALONE, own, lambda field: rivals.sep_alone(field.image)),
         Finder(PHOTUTILS, own, lambda field: rivals.photutils(field.image)),
         Finder(SCARLET, own, fit, slow=True),
     ]
-    lacking = {m.name: f"{m.name} is not installed: pip install blendkit[rivals]" for m in methods
-               if m.name in (PHOTUTILS, SCARLET) and not find_spec(m.name)}  # fmt: skip
-    return [m for m in methods if m.name not in lacking], lacking
+    lacking = {name: f"{name} is not installed: `pip install blendkit[rivals]`"
+               for name in (PHOTUTILS, SCARLET) if not find_spec(name)}  # fmt: skip
+    return [method for method in methods if method.name not in lacking], lacking
 
 
-def answer(exam: Exam, method: Finder, field: Field, number: int) -> dict:
+def key_of(source: str) -> str:
+    """What changes with a network and with the code that measures fields."""
+    return load(source)[1]["sha256"] + file_hash(measuring.__file__)
+
+
+def answer(exam: Exam, method: Finder, field: Field) -> dict:
     """What a method finds in a field, and the `seconds` of all cores, or what an interrupted exam has kept of it."""
 
     def make():
@@ -235,5 +244,189 @@ def answer(exam: Exam, method: Finder, field: Field, number: int) -> dict:
         found = method.find(field)
         return found | {"seconds": time.process_time() - began}
 
-    say = f"{method.name}: {field.kind}, {number + 1}"
-    return kept(exam, say, make, method.name, method.key, field.image, field.zeropoint)
+    return kept(exam, f"{method.name}: {field.kind}", make, method.name, method.key, field.image, field.zeropoint)
+
+
+def measured(exam: Exam, methods: list[Finder], seed: int = SEED) -> tuple[Table, Table, Table, dict]:
+    """Every method on every field.
+
+    Returns
+    -------
+    hits : astropy.table.Table
+        A row for each method and galaxy, in the same order for all: `kind`, `method`, the columns of `Field.put`,
+        `asked`, and of the nearest detection `measured`, `err`, `blended`, `odd`, NaN where there is none.
+    seen, deep : astropy.table.Table
+        In the simulated fields (`field`: which) a row for each method and detection, whether it is `true`, with `near`
+        and `dmag`; and for each method and known object with `snr` above `DEEP`, whether it is `found`.
+    costs : dict
+        Objects per second and core by method, and in the simulated fields all known `light`, all measured and in the
+        model image.
+    """
+    hits, seen, deep, rates, light, slow = [], [], [], {}, np.zeros(3), dict.fromkeys(KINDS, 0)
+    for number, field in enumerate(fields(exam, seed)):
+        slow[field.kind] += 1
+        told = {method.name: answer(exam, method, field) for method in methods
+                if not method.slow or slow[field.kind] <= max(exam.few // 15, 1)}  # fmt: skip
+        for name in told:
+            rates.setdefault(name, []).append(len(told[name]["x"]) / told[name]["seconds"])
+        told[SEP_THERE] = {"x": told[SHIPPED]["x"], "y": told[SHIPPED]["y"], "flux": told[SHIPPED]["sep"]}
+        for name in [*(method.name for method in methods), SEP_THERE]:
+            label, found = {"method": name, "field": number}, told.get(name, {key: np.empty(0) for key in KNOWN})
+            at, nothing = nearest(field.put, found), np.full(len(found["x"]), np.nan)
+            row = {"measured": "flux", "err": "err", "blended": "blended", "odd": "odd"}
+            row = {ours: np.append(found.get(key, nothing), np.nan)[at] for ours, key in row.items()}
+            row["asked"] = (np.arange(len(at)) == 0) | (name != SCARLET) if name in told else np.zeros(len(at), bool)
+            hits.append(Table({**{key: field.put[key] for key in field.put.colnames}, **row}))
+            for key, value in ({"kind": field.kind} | label).items():
+                hits[-1][key] = value
+            if field.kind == SIMULATED and name != SCARLET:
+                at, true = nearest(field.known, found), np.zeros(len(found["x"]) + 1, bool)
+                true[at] = True
+                near, dmag = neighbours(found, found)
+                seen.append(Table({"true": true[:-1], "near": near, "dmag": dmag}))
+                deep.append(Table({"found": (at < len(found["x"]))[field.known["snr"] > DEEP]}))
+                for key, value in label.items():
+                    seen[-1][key] = deep[-1][key] = value
+        if field.kind == SIMULATED:
+            light += field.known["flux"].sum(), np.nansum(told[SHIPPED]["flux"]), told[SHIPPED]["model"]
+    rates = {name: float(np.median(each)) for name, each in rates.items()}  # the first one compiles
+    return vstack(hits), vstack(seen), vstack(deep), {"rates": rates, "light": (light / light[0]).tolist()}
+
+
+def memory_and_workers(exam: Exam, seed: int = SEED) -> dict[str, np.ndarray]:
+    """Peak memory (MB) of `measure_field` for two sizes of a FITS image, and seconds with one and two Dask workers."""
+    source = weights_of(exam)
+
+    def make():
+        image = simulated(exam.sides[0], _pool(seed), np.random.default_rng((seed, 3)))[0]
+        with TemporaryDirectory(dir=exam.out) as folder:
+            paths = [str(Path(folder, f"{side}.fits").resolve()) for side in exam.sides[1:]]
+            for path, side in zip(paths, exam.sides[1:], strict=True):
+                fits.writeto(path, np.tile(image, (side // len(image),) * 2))
+            calls = [[sys.executable, "-c", PEAK, path, str(ZEROPOINT), source, f"{path}-out"] for path in paths]
+            told = [subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout for call in calls]
+            peaks = [int(text.split()[-1]) / 1024 for text in told]
+            seconds = [_on_workers(paths[0], source, n) for n in (1, 2)] if find_spec("distributed") else [np.nan] * 2
+        return {"peaks": np.array(peaks), "seconds": np.array(seconds)}
+
+    exam.out.mkdir(parents=True, exist_ok=True)
+    return kept(exam, "memory, and two workers", make, key_of(source), exam.sides, seed)
+
+
+PEAK = """import resource, sys, blendkit as bk
+bk.measure_field(sys.argv[1], float(sys.argv[2]), network=sys.argv[3], out=sys.argv[4])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"""
+
+
+def _on_workers(path, source, n):
+    from dask.distributed import Client, LocalCluster
+
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    cluster = LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None, env=threads)
+    with cluster, Client(cluster) as client:
+        first = sky_noise(np.random.default_rng(0), (64, 64), NOISE)
+        first[32, 32] += 1
+        client.run(measuring.measure_field, first, ZEROPOINT, network=source)  # compiles
+        began = time.perf_counter()
+        measuring.measure_field(path, ZEROPOINT, network=source, client=client, tile=512)
+        return time.perf_counter() - began
+
+
+def field_table(exam: Exam, seed: int = SEED) -> Table:
+    """Every method in the real field, in simulated ones, and in both together.
+
+    A row per `sample`, `condition` (a group of `GROUPS`) and `method`: `n` (single galaxies with a flux), `failed`
+    (without), and with an error each, from resampling galaxies (or fields), `mape`, `median` (% of flux), `outliers`
+    (%, further off than 0.75 mag or not positive), `within1`, `within2` (% within one and two predicted sigmas),
+    `flagged` (% out of domain), `found` (% of those at S/N > 10), `more_found` (that less SEP's own), `median_to_sep`
+    (ratio to SEP's median where both measured, to the better of SEP's two ways); in simulated fields `deep` (% found of
+    all objects at S/N > 10), `pure` (% of the detections that are objects), `false` (detections per field that are
+    none), `more_false` (that less SEP's own); and for all galaxies `auc` (area under the ROC curve of `blended`, pairs
+    against lone galaxies), `rate` (objects per second and core), `memory` (ratio of peaks). `meta` says what was done.
+    """
+    methods, lacking = finders(exam)
+    hits, seen, deep, costs = measured(exam, methods, seed)
+    run, rows = memory_and_workers(exam, seed), []
+    names = list(dict.fromkeys(hits["method"]))
+    for kind in KINDS:
+        parts = {name: hits[(hits["method"] == name) & ((hits["kind"] == kind) | (kind == TOGETHER))] for name in names}
+        if not len(parts[SHIPPED]):
+            continue
+        for group, name in ((group, name) for group in GROUPS for name in names):
+            score = _on_galaxies(parts, name, GROUPS[group])
+            if kind != REAL and name != SCARLET:
+                score |= _on_detections(seen, deep, name, group)
+            if group == "all":
+                score |= {"auc": _auc(parts[name])}
+                score |= {"rate": (costs["rates"].get(name, np.nan), np.nan)} if kind != REAL else {}
+                score |= {"memory": (run["peaks"][1] / run["peaks"][0], np.nan)} if name == SHIPPED else {}
+            row = {"sample": kind, "condition": group, "method": name, "member": "central"}
+            row |= {key: score.pop(key) for key in ("n", "failed")}
+            for key in (*SCORES, "rate", "memory"):
+                for column, value in zip((key, f"{key}_err"), score.get(key, (np.nan, np.nan)), strict=True):
+                    row[column] = float(f"{value:.5g}")
+            rows.append(row)
+    table = Table(rows)
+    for key, form in SCORES.items():
+        table[key].info.format = table[f"{key}_err"].info.format = form
+    kinds = {kind: hits[(hits["method"] == SHIPPED) & (hits["kind"] == kind)] for kind in KINDS[:2]}
+    table.meta = {
+        "made_by": exam.made_by,
+        "fields": {kind: len(set(each["field"])) for kind, each in kinds.items()},
+        "put": {kind: len(each) for kind, each in kinds.items()},
+        "pairs": int(np.sum([each["pair"].sum() for each in kinds.values()])),
+        "sides": list(exam.sides),
+        "lacking": lacking,
+        "light": [round(value, 4) for value in costs["light"]],
+        "peaks": run["peaks"].round().tolist(),
+        "workers": float(np.round(run["seconds"][0] / run["seconds"][1], 2)),
+        "hours": float(np.round(EUCLID / costs["rates"][SHIPPED] / 3600)),
+    }
+    return table
+
+
+def _on_galaxies(parts, name, group) -> dict:
+    """The scores of the single galaxies of a group, which were put in."""
+    single = group(parts[name]["near"], parts[name]["dmag"]) & ~parts[name]["pair"]
+    single &= parts[name]["asked"]
+    offs, found = {}, {}
+    for key, part in parts.items():
+        offs[key] = 100 * np.abs(part["measured"] / part["flux"] - 1)[single]
+        found[key] = np.where(part["snr"] > DEEP, 100.0 * np.isfinite(part["measured"]), np.nan)[single]
+    own, ids = parts[name][single], np.asarray(parts[name]["id"])[single]
+    pull, flagged = (own["measured"] - own["flux"]) / own["err"], 100 * own["odd"]
+    score = accuracy(*(np.asarray(each) for each in (offs[name], own["measured"] / own["flux"], pull, flagged)), ids)
+    score["flagged"] = resampled(weighted_mean, ids, np.asarray(flagged))
+    score["found"] = resampled(weighted_mean, ids, found[name])
+    score["more_found"] = resampled(weighted_mean, ids, found[name] - found[SEP_ALONE])
+    ratios = (resampled(median_ratio, ids, offs[name], offs[way]) for way in (SEP_THERE, SEP_ALONE))
+    measured = np.isfinite(offs[name])
+    return score | {"median_to_sep": max(ratios), "n": int(measured.sum()), "failed": int((~measured).sum())}
+
+
+def _on_detections(seen, deep, name, group) -> dict:
+    """The scores of all that a method found in simulated fields; without neighbours also of what it did not find."""
+    own = seen[seen["method"] == name]
+    inside = GROUPS[group](own["near"], own["dmag"])
+    score = {"pure": resampled(weighted_mean, np.asarray(own["field"])[inside], 100.0 * own["true"][inside])}
+    if group == "all":
+        every = np.unique(seen["field"])
+        false = {key: np.array([np.sum(~seen["true"][(seen["field"] == i) & (seen["method"] == key)]) for i in every])
+                 for key in (name, SEP_ALONE)}  # fmt: skip
+        score["false"] = resampled(weighted_mean, every, 1.0 * false[name])
+        score["more_false"] = resampled(weighted_mean, every, 1.0 * (false[name] - false[SEP_ALONE]))
+        known = deep[deep["method"] == name]
+        score["deep"] = resampled(weighted_mean, np.asarray(known["field"]), 100.0 * known["found"])
+    return score
+
+
+def _auc(hits) -> tuple[float, float]:
+    """Area under the ROC curve of `blended`, pairs against lone galaxies, and its error."""
+    hits = hits[hits["pair"] | GROUPS["lone"](hits["near"], hits["dmag"])]
+
+    def area(blended, pair, counts):
+        order = np.argsort(blended)
+        pairs, lone = counts[:, order] * (pair[order] > 0), counts[:, order] * (pair[order] == 0)
+        return (pairs * np.cumsum(lone, axis=1)).sum(axis=1) / (pairs.sum(axis=1) * lone.sum(axis=1))
+
+    return resampled(area, *(np.asarray(hits[name]) for name in ("id", "blended", "pair")))
