@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ from blendkit.networks.weights import load
 
 from . import rivals
 from .outside import accuracy, noiseless
-from .score import kept, median_ratio, resampled
+from .score import Method, kept, median_ratio, resampled
 from .train import ROOT, SEED, SHIPPED, Exam, card_of
 
 IMAGE = Path("field", "abell2744_f105w.fits.gz")  # beside the exam's folder
@@ -86,19 +86,6 @@ class Field:
     zeropoint: float
     put: Table
     known: Table
-
-
-@dataclass(frozen=True, eq=False)
-class Finder:
-    """A method: its name, what changes with it, and ``find(field)``, arrays `x`, `y`, `flux` and what else it tells.
-
-    One that is `slow` is only asked for the first galaxy in some of the fields.
-    """
-
-    name: str
-    key: str
-    find: Callable[[Field], dict]
-    slow: bool = False
 
 
 def fields(exam: Exam, seed: int = SEED) -> Iterator[Field]:
@@ -159,7 +146,7 @@ def with_galaxies(kind, image, zeropoint, known: Table, galaxies: Sample, rng: n
         elif rng.random() < CLOSE and len(bright):
             near = bright[rng.integers(len(bright))]
             place = NEAR * np.sqrt(rng.random()) * np.array([np.cos(angle), np.sin(angle)])
-            centre = np.clip(np.rint(place + (near["x"], near["y"])).astype(int), MARGIN, highest - 1)
+            centre = np.clip(np.rint([place[0] + near["x"], place[1] + near["y"]]).astype(int), MARGIN, highest - 1)
         members.append((*centre, flux, _snr(light, noise)))
         put.append((row["id"], *(centre + far), flux, members[-1][-1], pair))
         _add(image, light.astype(np.float32), rng, *centre, orient=None if not pair else 0)
@@ -200,54 +187,46 @@ def nearest(places: Table, found: dict) -> np.ndarray:
     return np.hstack([gaps, np.full((len(gaps), 1), WITHIN)]).argmin(axis=1)
 
 
-def weights_of(exam: Exam) -> str:
-    """The network of the exam's long run, or the shipped one before that is finished."""
-    return str((exam.out / "fractions-shipped").resolve()) if card_of(exam, "fractions-shipped") else "fractions"
+def weights_of(exam: Exam) -> tuple[str, str]:
+    """The network of the exam's long run, or the shipped one before that is finished; what changes with it and code."""
+    source = str((exam.out / "fractions-shipped").resolve()) if card_of(exam, "fractions-shipped") else "fractions"
+    return source, load(source)[1]["sha256"] + file_hash(measuring.__file__)
 
 
-def finders(exam: Exam) -> tuple[list[Finder], dict[str, str]]:
-    """The methods, and by name why others are left out."""
-    source = weights_of(exam)
-    names = {"x": "x", "y": "y", "flux": "flux", "err": "flux_err", "sep": "sep_flux", "blended": "blended",
-             "odd": "out_of_domain"}  # fmt: skip
+def methods_of(exam: Exam) -> tuple[list[Method], dict[str, str]]:
+    """The methods, ``measure(field)`` gives `x`, `y`, `flux` and what else they tell; and why others are left out."""
+    (source, key), own = weights_of(exam), file_hash(rivals.__file__)
 
     def network(field):
         table, _, model, _ = measuring.measure_field(field.image, field.zeropoint, network=source, maps=True)
-        found = {ours: np.array(table[name], float) for ours, name in names.items() if name in table.colnames}
+        names = {"flux_err": "err", "sep_flux": "sep", "out_of_domain": "odd"}
+        names = {name: names.get(name, name) for name in ("x", "y", "flux", *names, "blended")}
+        found = {ours: np.array(table[name], float) for name, ours in names.items() if name in table.colnames}
         return found | {"model": model.sum(dtype=float)}
 
-    def fit(field):
-        return rivals.scarlet2(field.image, np.stack([field.put["x"][:1], field.put["y"][:1]], axis=1))
-
-    own = file_hash(rivals.__file__)
-    methods = [
-        Finder(SHIPPED, key_of(source), network),
-        Finder(SEP_ALONE, own, lambda field: rivals.sep_alone(field.image)),
-        Finder(PHOTUTILS, own, lambda field: rivals.photutils(field.image)),
-        Finder(SCARLET, own, fit, slow=True),
-    ]
-    lacking = {name: f"{name} is not installed: `pip install blendkit[rivals]`"
-               for name in (PHOTUTILS, SCARLET) if not find_spec(name)}  # fmt: skip
-    return [method for method in methods if method.name not in lacking], lacking
+    every = {
+        SEP_ALONE: lambda field: rivals.sep_alone(field.image),
+        PHOTUTILS: lambda field: rivals.photutils(field.image),
+        SCARLET: lambda field: rivals.scarlet2(field.image, np.array([[*field.put["x", "y"][0]]])),
+    }
+    lacking = {name: f"{name} is not installed: `pip install blendkit[rivals]`" for name in every
+               if name != SEP_ALONE and not find_spec(name)}  # fmt: skip
+    others = [Method(name, own, measure, {}) for name, measure in every.items() if name not in lacking]
+    return [Method(SHIPPED, key, network, {}), *others], lacking
 
 
-def key_of(source: str) -> str:
-    """What changes with a network and with the code that measures fields."""
-    return load(source)[1]["sha256"] + file_hash(measuring.__file__)
-
-
-def answer(exam: Exam, method: Finder, field: Field) -> dict:
-    """What a method finds in a field, and the `seconds` of all cores, or what an interrupted exam has kept of it."""
+def answer(exam: Exam, method: Method, field: Field) -> dict:
+    """What a method finds in a field and the `seconds` of all cores, or what an interrupted exam has kept of it."""
 
     def make():
         began = time.process_time()
-        found = method.find(field)
+        found = method.measure(field)
         return found | {"seconds": time.process_time() - began}
 
     return kept(exam, f"{method.name}: {field.kind}", make, method.name, method.key, field.image, field.zeropoint)
 
 
-def measured(exam: Exam, methods: list[Finder], seed: int = SEED) -> tuple[Table, Table, Table, dict]:
+def measured(exam: Exam, methods: list[Method], seed: int = SEED) -> tuple[Table, Table, Table, dict, np.ndarray]:
     """Every method on every field.
 
     Returns
@@ -258,44 +237,42 @@ def measured(exam: Exam, methods: list[Finder], seed: int = SEED) -> tuple[Table
     seen, deep : astropy.table.Table
         In the simulated fields (`field`: which) a row for each method and detection, whether it is `true`, with `near`
         and `dmag`; and for each method and known object with `snr` above `DEEP`, whether it is `found`.
-    costs : dict
-        Objects per second and core by method, and in the simulated fields all known `light`, all measured and in the
-        model image.
+    rates, light : dict, array
+        Objects per second and core; all true light of simulated fields, all that is measured and in the model image.
     """
-    hits, seen, deep, rates, light, slow = [], [], [], {}, np.zeros(3), dict.fromkeys(KINDS, 0)
+    hits, seen, deep, rates, light = [], [], [], {}, np.zeros(3)
     for number, field in enumerate(fields(exam, seed)):
-        slow[field.kind] += 1
-        told = {method.name: answer(exam, method, field) for method in methods
-                if not method.slow or slow[field.kind] <= max(exam.few // 15, 1)}  # fmt: skip
+        few = sum(hit["kind"][0] == field.kind for hit in hits) < max(exam.few // 15, 1) * (len(methods) + 1)
+        told = {method.name: answer(exam, method, field) for method in methods if few or method.name != SCARLET}
         for name in told:
             rates.setdefault(name, []).append(len(told[name]["x"]) / told[name]["seconds"])
-        told[SEP_THERE] = {"x": told[SHIPPED]["x"], "y": told[SHIPPED]["y"], "flux": told[SHIPPED]["sep"]}
+        told[SEP_THERE] = {key: told[SHIPPED]["sep" if key == "flux" else key] for key in ("x", "y", "flux")}
         for name in [*(method.name for method in methods), SEP_THERE]:
-            label, found = {"method": name, "field": number}, told.get(name, {key: np.empty(0) for key in KNOWN})
+            found = told.get(name, dict.fromkeys(KNOWN, np.empty(0)))
             at, nothing = nearest(field.put, found), np.full(len(found["x"]), np.nan)
-            row = {"measured": "flux", "err": "err", "blended": "blended", "odd": "odd"}
-            row = {ours: np.append(found.get(key, nothing), np.nan)[at] for ours, key in row.items()}
-            row["asked"] = (np.arange(len(at)) == 0) | (name != SCARLET) if name in told else np.zeros(len(at), bool)
-            hits.append(Table({**{key: field.put[key] for key in field.put.colnames}, **row}))
-            for key, value in ({"kind": field.kind} | label).items():
-                hits[-1][key] = value
+            own = {key: np.append(found.get(key, nothing), np.nan)[at] for key in ("err", "blended", "odd")}
+            own["measured"] = np.append(found["flux"], np.nan)[at]
+            own["asked"] = (np.arange(len(at)) < (name in told)) | (name != SCARLET)
+            hits.append(_rows(dict(field.put.items()) | own, kind=field.kind, method=name, field=number))
             if field.kind == SIMULATED and name != SCARLET:
-                at, true = nearest(field.known, found), np.zeros(len(found["x"]) + 1, bool)
-                true[at] = True
-                near, dmag = neighbours(found, found)
-                seen.append(Table({"true": true[:-1], "near": near, "dmag": dmag}))
-                deep.append(Table({"found": (at < len(found["x"]))[field.known["snr"] > DEEP]}))
-                for key, value in label.items():
-                    seen[-1][key] = deep[-1][key] = value
+                at, (near, dmag) = nearest(field.known, found), neighbours(found, found)
+                true = {"true": np.isin(np.arange(len(near)), at), "near": near, "dmag": dmag}
+                seen.append(_rows(true, method=name, field=number))
+                known = {"found": (at < len(near))[field.known["snr"] > DEEP]}
+                deep.append(_rows(known, method=name, field=number))
         if field.kind == SIMULATED:
             light += field.known["flux"].sum(), np.nansum(told[SHIPPED]["flux"]), told[SHIPPED]["model"]
     rates = {name: float(np.median(each)) for name, each in rates.items()}  # the first one compiles
-    return vstack(hits), vstack(seen), vstack(deep), {"rates": rates, "light": (light / light[0]).tolist()}
+    return vstack(hits), vstack(seen), vstack(deep), rates, light
+
+
+def _rows(columns, **labels):
+    return Table(columns | {name: [value] * len(next(iter(columns.values()))) for name, value in labels.items()})
 
 
 def memory_and_workers(exam: Exam, seed: int = SEED) -> dict[str, np.ndarray]:
     """Peak memory (MB) of `measure_field` for two sizes of a FITS image, and seconds with one and two Dask workers."""
-    source = weights_of(exam)
+    source, key = weights_of(exam)
 
     def make():
         image = simulated(exam.sides[0], _pool(seed), np.random.default_rng((seed, 3)))[0]
@@ -304,13 +281,15 @@ def memory_and_workers(exam: Exam, seed: int = SEED) -> dict[str, np.ndarray]:
             for path, side in zip(paths, exam.sides[1:], strict=True):
                 fits.writeto(path, np.tile(image, (side // len(image),) * 2))
             calls = [[sys.executable, "-c", PEAK, path, str(ZEROPOINT), source, f"{path}-out"] for path in paths]
-            told = [subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout for call in calls]
+            told = [
+                subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout for call in calls
+            ]
             peaks = [int(text.split()[-1]) / 1024 for text in told]
             seconds = [_on_workers(paths[0], source, n) for n in (1, 2)] if find_spec("distributed") else [np.nan] * 2
         return {"peaks": np.array(peaks), "seconds": np.array(seconds)}
 
     exam.out.mkdir(parents=True, exist_ok=True)
-    return kept(exam, "memory, and two workers", make, key_of(source), exam.sides, seed)
+    return kept(exam, "memory, and two workers", make, key, exam.sides, seed)
 
 
 PEAK = """import resource, sys, blendkit as bk
@@ -344,8 +323,8 @@ def field_table(exam: Exam, seed: int = SEED) -> Table:
     none), `more_false` (that less SEP's own); and for all galaxies `auc` (area under the ROC curve of `blended`, pairs
     against lone galaxies), `rate` (objects per second and core), `memory` (ratio of peaks). `meta` says what was done.
     """
-    methods, lacking = finders(exam)
-    hits, seen, deep, costs = measured(exam, methods, seed)
+    methods, lacking = methods_of(exam)
+    hits, seen, deep, rates, light = measured(exam, methods, seed)
     run, rows = memory_and_workers(exam, seed), []
     names = list(dict.fromkeys(hits["method"]))
     for kind in KINDS:
@@ -358,7 +337,7 @@ def field_table(exam: Exam, seed: int = SEED) -> Table:
                 score |= _on_detections(seen, deep, name, group)
             if group == "all":
                 score |= {"auc": _auc(parts[name])}
-                score |= {"rate": (costs["rates"].get(name, np.nan), np.nan)} if kind != REAL else {}
+                score |= {"rate": (rates.get(name, np.nan), np.nan)} if kind != REAL else {}
                 score |= {"memory": (run["peaks"][1] / run["peaks"][0], np.nan)} if name == SHIPPED else {}
             row = {"sample": kind, "condition": group, "method": name, "member": "central"}
             row |= {key: score.pop(key) for key in ("n", "failed")}
@@ -377,45 +356,45 @@ def field_table(exam: Exam, seed: int = SEED) -> Table:
         "pairs": int(np.sum([each["pair"].sum() for each in kinds.values()])),
         "sides": list(exam.sides),
         "lacking": lacking,
-        "light": [round(value, 4) for value in costs["light"]],
+        "light": (light / light[0]).round(4).tolist(),
         "peaks": run["peaks"].round().tolist(),
         "workers": float(np.round(run["seconds"][0] / run["seconds"][1], 2)),
-        "hours": float(np.round(EUCLID / costs["rates"][SHIPPED] / 3600)),
+        "hours": float(np.round(EUCLID / rates[SHIPPED] / 3600)),
     }
     return table
 
 
 def _on_galaxies(parts, name, group) -> dict:
     """The scores of the single galaxies of a group, which were put in."""
-    single = group(parts[name]["near"], parts[name]["dmag"]) & ~parts[name]["pair"]
-    single &= parts[name]["asked"]
-    offs, found = {}, {}
-    for key, part in parts.items():
-        offs[key] = 100 * np.abs(part["measured"] / part["flux"] - 1)[single]
-        found[key] = np.where(part["snr"] > DEEP, 100.0 * np.isfinite(part["measured"]), np.nan)[single]
-    own, ids = parts[name][single], np.asarray(parts[name]["id"])[single]
-    pull, flagged = (own["measured"] - own["flux"]) / own["err"], 100 * own["odd"]
-    score = accuracy(*(np.asarray(each) for each in (offs[name], own["measured"] / own["flux"], pull, flagged)), ids)
-    score["flagged"] = resampled(weighted_mean, ids, np.asarray(flagged))
-    score["found"] = resampled(weighted_mean, ids, found[name])
-    score["more_found"] = resampled(weighted_mean, ids, found[name] - found[SEP_ALONE])
-    ratios = (resampled(median_ratio, ids, offs[name], offs[way]) for way in (SEP_THERE, SEP_ALONE))
-    measured = np.isfinite(offs[name])
-    return score | {"median_to_sep": max(ratios), "n": int(measured.sum()), "failed": int((~measured).sum())}
+    asked = parts[name]["asked"] & ~parts[name]["pair"] & group(parts[name]["near"], parts[name]["dmag"])
+    of_true = {key: np.asarray(part["measured"] / part["flux"])[asked] for key, part in parts.items()}
+    off = {key: 100 * np.abs(each - 1) for key, each in of_true.items()}
+    own, there = parts[name][asked], np.isfinite(off[name])
+    found = {key: np.where(own["snr"] > DEEP, 100.0 * np.isfinite(each), np.nan) for key, each in off.items()}
+    pull, flagged, ids = (np.asarray(each) for each in (
+        (own["measured"] - own["flux"]) / own["err"], 100 * own["odd"], own["id"]))  # fmt: skip
+    ratios = (resampled(median_ratio, ids, off[name], off[way]) for way in (SEP_THERE, SEP_ALONE))
+    return accuracy(off[name], of_true[name], pull, flagged, ids) | {
+        "flagged": resampled(weighted_mean, ids, flagged),
+        "found": resampled(weighted_mean, ids, found[name]),
+        "more_found": resampled(weighted_mean, ids, found[name] - found[SEP_ALONE]),
+        "median_to_sep": max(ratios),
+        "n": int(there.sum()),
+        "failed": int((~there).sum()),
+    }
 
 
 def _on_detections(seen, deep, name, group) -> dict:
-    """The scores of all that a method found in simulated fields; without neighbours also of what it did not find."""
-    own = seen[seen["method"] == name]
-    inside = GROUPS[group](own["near"], own["dmag"])
-    score = {"pure": resampled(weighted_mean, np.asarray(own["field"])[inside], 100.0 * own["true"][inside])}
+    """The scores of all that a method found in simulated fields, of a group; for "all" also of what it did not find."""
+    own, known = (table[table["method"] == name] for table in (seen, deep))
+    own = own[GROUPS[group](own["near"], own["dmag"])]
+    score = {"pure": resampled(weighted_mean, np.asarray(own["field"]), 100.0 * own["true"])}
     if group == "all":
         every = np.unique(seen["field"])
         false = {key: np.array([np.sum(~seen["true"][(seen["field"] == i) & (seen["method"] == key)]) for i in every])
                  for key in (name, SEP_ALONE)}  # fmt: skip
         score["false"] = resampled(weighted_mean, every, 1.0 * false[name])
         score["more_false"] = resampled(weighted_mean, every, 1.0 * (false[name] - false[SEP_ALONE]))
-        known = deep[deep["method"] == name]
         score["deep"] = resampled(weighted_mean, np.asarray(known["field"]), 100.0 * known["found"])
     return score
 
@@ -426,7 +405,7 @@ def _auc(hits) -> tuple[float, float]:
 
     def area(blended, pair, counts):
         order = np.argsort(blended)
-        pairs, lone = counts[:, order] * (pair[order] > 0), counts[:, order] * (pair[order] == 0)
+        pairs, lone = (counts[:, order] * (pair[order] == kind) for kind in (1, 0))
         return (pairs * np.cumsum(lone, axis=1)).sum(axis=1) / (pairs.sum(axis=1) * lone.sum(axis=1))
 
     return resampled(area, *(np.asarray(hits[name]) for name in ("id", "blended", "pair")))
