@@ -176,7 +176,8 @@ def _gaps(one, other):
 def neighbours(objects: Table | dict, known: Table | dict) -> tuple[np.ndarray, np.ndarray]:
     """Distance (pixels) of the nearest other of at least `BRIGHT` of an object's flux, and the magnitude difference."""
     flux, theirs, gaps = np.asarray(objects["flux"]), np.asarray(known["flux"]), _gaps(objects, known)
-    gaps[(gaps == 0) | ~(theirs > BRIGHT * flux[:, None])] = np.inf
+    itself = (gaps == 0) & (theirs == flux[:, None])
+    gaps[itself | ~(theirs > BRIGHT * flux[:, None])] = np.inf
     nearest = gaps.argmin(axis=1)
     return gaps.min(axis=1), -2.5 * np.log10(np.maximum(flux, 1e-9) / np.maximum(theirs[nearest], 1e-9))
 
@@ -406,6 +407,7 @@ def _auc(hits) -> tuple[float, float]:
     def area(blended, pair, counts):
         order = np.argsort(blended)
         pairs, lone = (counts[:, order] * (pair[order] == kind) for kind in (1, 0))
-        return (pairs * np.cumsum(lone, axis=1)).sum(axis=1) / (pairs.sum(axis=1) * lone.sum(axis=1))
+        with np.errstate(invalid="ignore"):
+            return (pairs * np.cumsum(lone, axis=1)).sum(axis=1) / (pairs.sum(axis=1) * lone.sum(axis=1))
 
     return resampled(area, *(np.asarray(hits[name]) for name in ("id", "blended", "pair")))
