@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,7 +74,9 @@ class Field:
 
     Attributes
     ----------
-    kind, image, zeropoint : str, float32 (ny, nx), float
+    kind, number : str, int
+        The how manieth of its kind.
+    image, zeropoint : float32 (ny, nx), float
     put : astropy.table.Table
         What was put in: `id`, `x`, `y` (pixels), `flux` (in the field's unit), `snr`, `pair` (it is two galaxies) and,
         of the nearest other object of at least `BRIGHT` of its flux, `near` (pixels) and `dmag` (mag less its mag).
@@ -82,6 +85,7 @@ class Field:
     """
 
     kind: str
+    number: int
     image: np.ndarray
     zeropoint: float
     put: Table
@@ -99,13 +103,14 @@ def fields(exam: Exam, seed: int = SEED) -> Iterator[Field]:
         known = Table(rivals.sep_alone(image))[KNOWN[:3]]
         known["snr"] = np.nan
         for i in range(exam.fields):
-            yield with_galaxies(REAL, image, zeropoint, known, galaxies, np.random.default_rng((seed, 0, i)))
+            yield with_galaxies(REAL, i, image, zeropoint, known, galaxies, np.random.default_rng((seed, 0, i)))
     pool = _pool(seed)
     for i in range(-(-exam.fields // COPIES)):
         rng = np.random.default_rng((seed, 2, i))
-        yield with_galaxies(SIMULATED, *simulated(exam.sides[0], pool, rng), galaxies, rng)
+        yield with_galaxies(SIMULATED, i, *simulated(exam.sides[0], pool, rng), galaxies, rng)
 
 
+@cache
 def _pool(seed):
     return map_stamps(_field_galaxy, [(seed, 1, i) for i in range(POOL)], POOL, desc="galaxies of fields")
 
@@ -126,12 +131,12 @@ def simulated(side: int, pool: list[np.ndarray], rng: np.random.Generator) -> tu
     return image, ZEROPOINT, Table(rows=rows, names=KNOWN)
 
 
-def with_galaxies(kind, image, zeropoint, known: Table, galaxies: Sample, rng: np.random.Generator) -> Field:
+def with_galaxies(kind, number, image, zeropoint, known: Table, galaxies: Sample, rng: np.random.Generator) -> Field:
     """A copy of a field with some galaxies put in, and some pairs closer than 0.5 R, of up to 2 mag difference."""
     image, noise, scale = image.copy(), sep.Background(image).globalrms, 10 ** (0.4 * (zeropoint - galaxies.zeropoint))
     highest, put, members = np.array(image.shape[::-1]) - MARGIN, [], []
     n = max(round(SHARE[kind] * len(known)), 2)
-    for pair in np.sort((rng.random(n) < PAIRS) & (np.arange(n) > 0)):  # the first is a single one
+    for pair in rng.random(n) < PAIRS:
         one, other = rng.integers(len(galaxies), size=2)
         light, row = scale * galaxies.images[one], galaxies.catalog[one]
         flux, centre = scale * row["flux_auto"], rng.integers(MARGIN, highest)
@@ -153,7 +158,7 @@ def with_galaxies(kind, image, zeropoint, known: Table, galaxies: Sample, rng: n
     known = vstack([known, Table(rows=members, names=KNOWN)])
     put = Table(rows=put, names=("id", *KNOWN, "pair"))
     put["near"], put["dmag"] = neighbours(put, known)
-    return Field(kind, image, zeropoint, put, known)
+    return Field(kind, number, image, zeropoint, put, known)
 
 
 def _add(image, stamp, rng, x, y, orient=None):
@@ -208,7 +213,7 @@ def methods_of(exam: Exam) -> tuple[list[Method], dict[str, str]]:
     every = {
         SEP_ALONE: lambda field: rivals.sep_alone(field.image),
         PHOTUTILS: lambda field: rivals.photutils(field.image),
-        SCARLET: lambda field: rivals.scarlet2(field.image, np.array([[*field.put["x", "y"][0]]])),
+        SCARLET: lambda field: rivals.scarlet2(field.image, field.put[~field.put["pair"]]),
     }
     lacking = {name: f"{name} is not installed: `pip install blendkit[rivals]`" for name in every
                if name != SEP_ALONE and not find_spec(name)}  # fmt: skip
@@ -242,25 +247,23 @@ def measured(exam: Exam, methods: list[Method], seed: int = SEED) -> tuple[Table
         Objects per second and core; all true light of simulated fields, all that is measured and in the model image.
     """
     hits, seen, deep, rates, light = [], [], [], {}, np.zeros(3)
-    for number, field in enumerate(fields(exam, seed)):
-        few = sum(hit["kind"][0] == field.kind for hit in hits) < max(exam.few // 15, 1) * (len(methods) + 1)
+    for field in fields(exam, seed):
+        few = field.number < max(exam.few // 50, 1)
         told = {method.name: answer(exam, method, field) for method in methods if few or method.name != SCARLET}
         for name in told:
             rates.setdefault(name, []).append(len(told[name]["x"]) / told[name]["seconds"])
         told[SEP_THERE] = {key: told[SHIPPED]["sep" if key == "flux" else key] for key in ("x", "y", "flux")}
         for name in [*(method.name for method in methods), SEP_THERE]:
-            found = told.get(name, dict.fromkeys(KNOWN, np.empty(0)))
+            found, labels = told.get(name, dict.fromkeys(KNOWN, np.empty(0))), {"method": name, "field": field.number}
             at, nothing = nearest(field.put, found), np.full(len(found["x"]), np.nan)
-            own = {key: np.append(found.get(key, nothing), np.nan)[at] for key in ("err", "blended", "odd")}
-            own["measured"] = np.append(found["flux"], np.nan)[at]
-            own["asked"] = (np.arange(len(at)) < (name in told)) | (name != SCARLET)
-            hits.append(_rows(dict(field.put.items()) | own, kind=field.kind, method=name, field=number))
+            own = {key: np.append(found.get(key, nothing), np.nan)[at] for key in ("flux", "err", "blended", "odd")}
+            own["measured"] = own.pop("flux")
+            hits.append(_rows(dict(field.put.items()) | own, kind=field.kind, asked=name in told, **labels))
             if field.kind == SIMULATED and name != SCARLET:
                 at, (near, dmag) = nearest(field.known, found), neighbours(found, found)
-                true = {"true": np.isin(np.arange(len(near)), at), "near": near, "dmag": dmag}
-                seen.append(_rows(true, method=name, field=number))
-                known = {"found": (at < len(near))[field.known["snr"] > DEEP]}
-                deep.append(_rows(known, method=name, field=number))
+                true = np.isin(np.arange(len(near)), at)
+                seen.append(_rows({"true": true, "near": near, "dmag": dmag}, **labels))
+                deep.append(_rows({"found": (at < len(near))[field.known["snr"] > DEEP]}, **labels))
         if field.kind == SIMULATED:
             light += field.known["flux"].sum(), np.nansum(told[SHIPPED]["flux"]), told[SHIPPED]["model"]
     rates = {name: float(np.median(each)) for name, each in rates.items()}  # the first one compiles
@@ -282,9 +285,7 @@ def memory_and_workers(exam: Exam, seed: int = SEED) -> dict[str, np.ndarray]:
             for path, side in zip(paths, exam.sides[1:], strict=True):
                 fits.writeto(path, np.tile(image, (side // len(image),) * 2))
             calls = [[sys.executable, "-c", PEAK, path, str(ZEROPOINT), source, f"{path}-out"] for path in paths]
-            told = [
-                subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout for call in calls
-            ]
+            told = [subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout for call in calls]
             peaks = [int(text.split()[-1]) / 1024 for text in told]
             seconds = [_on_workers(paths[0], source, n) for n in (1, 2)] if find_spec("distributed") else [np.nan] * 2
         return {"peaks": np.array(peaks), "seconds": np.array(seconds)}

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import sep
 from astropy.convolution import convolve
+from astropy.table import Table
 
 from blendkit.data.photometry import KRON_FACTOR, KRON_MIN_RADIUS
 
@@ -46,8 +47,8 @@ def photutils(image: np.ndarray) -> dict[str, np.ndarray]:
     return {"x": x, "y": y, "flux": np.asarray(catalog.kron_flux)}
 
 
-def scarlet2(image: np.ndarray, places: np.ndarray) -> dict[str, np.ndarray]:
-    """scarlet2, one band, no prior, of what SEP finds nearest to some places (n, 2): x, y, which SEP's centres fix.
+def scarlet2(image: np.ndarray, places: Table) -> dict[str, np.ndarray]:
+    """scarlet2, one band, no prior, of what SEP finds nearest to some places, `x` and `y`; SEP's centres are kept.
 
     Each source begins as a round Gaussian of SEP's size in a box of six times that to each side.
     """
@@ -58,7 +59,7 @@ def scarlet2(image: np.ndarray, places: np.ndarray) -> dict[str, np.ndarray]:
     s2.set_validation(False)
     found, sky = sep_alone(image), sep.Background(image)
     centres, fluxes = np.stack([found["x"], found["y"]], axis=1), []
-    nearest = [int(np.argmin(np.hypot(*(centres - place).T))) for place in places]
+    nearest = [np.argmin(np.hypot(*(centres - place).T)) for place in zip(places["x"], places["y"], strict=True)]
     for i in nearest:
         corner = np.maximum(np.rint(centres[i]).astype(int) - HALF, 0)
         stamp = (image - sky.back())[corner[1] : corner[1] + 2 * HALF, corner[0] : corner[0] + 2 * HALF]
