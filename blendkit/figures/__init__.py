@@ -15,6 +15,7 @@ _NAMES = {
     "masks": "iou_by_type masks_beside worst_blends worst_rows",
     "networks": "activations leak leak_errors learning_curve loss_curves masks_seen network_diagram shares_seen "
     "sum_and_share symmetry",
+    "field": "field_pictures recovered_light",
     "hover": "errors_plotly",
 }
 
