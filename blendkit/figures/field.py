@@ -16,10 +16,10 @@ OBJECTS = {"alone": COLOURS["central"], "in a group": COLOURS["companion"]}
 
 def field_pictures(pictures: Mapping[str, np.ndarray], catalogue: Table | None = None) -> Figure:
     """Pictures of one field side by side, all on one stretch; objects of a catalogue are circled in the first."""
-    first, scale = next(iter(pictures.values())), SimpleNamespace(pixel_scale=0.06)
+    first = next(iter(pictures.values()))
     legend, title = [], f"A piece of the sky: {first.shape[1]} × {first.shape[0]} pixels"
     if catalogue is not None:
-        scale.pixel_scale, title = catalogue.meta["pixel_scale"], f"{len(catalogue):,} objects were found"
+        title = f"{len(catalogue):,} objects were found"
         legend = [Line2D([], [], marker="o", ls="", mfc="none", mec=c, label=name) for name, c in OBJECTS.items()]
     noise, side = robust_sigma(np.diff(first, axis=0).ravel()), min(5.4, WIDTH / len(pictures))
     with canvas(max(6.4, side * len(pictures)), side + 0.8 + 0.3 * bool(legend), title, legend) as fig:
@@ -29,21 +29,19 @@ def field_pictures(pictures: Mapping[str, np.ndarray], catalogue: Table | None =
             ax.set_title(name)
         if catalogue is not None:
             colours = np.where(catalogue["n_in_group"] > 1, *list(OBJECTS.values())[::-1])
-            look = {"facecolors": "none", "edgecolors": colours, "s": 60}
-            axes[0].scatter(catalogue["x"], catalogue["y"], **look)
-        draw_scale_bar(axes[0], scale)
+            axes[0].scatter(catalogue["x"], catalogue["y"], s=60, facecolors="none", edgecolors=colours)
+            draw_scale_bar(axes[0], SimpleNamespace(**catalogue.meta))
     return fig
 
 
-def recovered_light(table: Table, network: str = "fractions") -> Figure:
+def recovered_light(table: Table) -> Figure:
     """Measured over true flux of galaxies that were put into a field, by magnitude and by how near a neighbour is."""
-    off = {name: np.asarray(table[c] / table["true"]) for name, c in ((network, "flux"), ("SEP", "sep_flux"))}
+    off = {name: np.asarray(table[c] / table["true"]) for name, c in (("fractions", "flux"), ("SEP", "sep_flux"))}
     error = {name: np.nan_to_num(100 * np.abs(ratio - 1), nan=100) for name, ratio in off.items()}
     said = " and ".join(f"{np.median(values):.1f} % ({name})" for name, values in error.items())
-    looks, handles = method_styles(off), []
+    looks, lost = method_styles(off), np.isnan(off["fractions"]).sum()
     handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in looks.items()]
-    lost = int(np.isnan(off[network]).sum())
-    caption = f"{len(table)} galaxies; {lost} were not found and count as 100 % wrong. Beyond the axis: at its edge."
+    caption = f"{len(table)} galaxies. Not found, which counts as 100 % wrong: {lost}. Beyond the axis: at its edge."
     with canvas(WIDTH, 4.6, f"Half of the fluxes come back within {said}", handles, caption) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1.3, 1))
         left.axhline(1, color="0.6", linewidth=1)

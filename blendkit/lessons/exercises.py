@@ -144,7 +144,7 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
         ("beaten", (mine := _tried(method)[1]) < 0.8 * (sep := _tried("SEP")[1]), mine, sep)],
     "07.1": lambda disagree: _alike(
         disagree(FOUND.copy()), abs(d := FOUND["flux"] - FOUND["sep_flux"]) > 3, signed=d > 3, below=d < -3,
-        one=abs(d) > 1, within=abs(d) <= 3),
+        one=abs(d) > 1, agree=abs(d) <= 3),
     "07.3": lambda pair: [
         ("two", len(pair) == 2 and all({"true", "flux", "sep_flux"} <= {*table.colnames} for table in pair)),
         ("ours", all(np.less(*_halved(pair[0], "flux", "sep_flux")))),

@@ -18,7 +18,7 @@ from .comparing import formatted
 
 IMAGE = "field/abell2744_f105w.fits.gz"  # 400 x 400 pixels of the Hubble Space Telescope, e-/s
 FAINTEST = 0.05  # of a galaxy's light: fainter neighbours do not trouble it
-BESIDE, EDGE, APART = (4, 24), 8, 40  # pixels from an object, from the field's edge, from another new galaxy
+BESIDE, EDGE = ((0, 4), (6.3, 24)), 8  # lowest and highest angle and pixels from an object; pixels from the edge
 
 
 def _at_hand(name: str) -> Path | None:
@@ -43,8 +43,7 @@ def open_field(seed: int = 0) -> CCDData:
 
 def known_galaxies(source: str = "synthetic", n: int = 100, seed: int = 0) -> Sample:
     """Galaxies without noise, so that their light is known: real ones where `source` is real and they are at hand."""
-    folder = source != "synthetic" and _at_hand("hst-noiseless")
-    if not folder:
+    if source == "synthetic" or not (folder := _at_hand("hst-noiseless")):
         return clean(load_sample("synthetic", n=n, seed=seed, noise="none"))
     stamps, table = np.load(folder / "stamps.npy")[:n], Table.read(folder / "catalogue.csv")[:n]
     table.rename_columns(["galtype", "radius"], ["morphology", "r_eff"])
@@ -65,32 +64,26 @@ def put_in(field: CCDData, galaxies: Sample, x, y, zeropoint: float) -> CCDData:
 def recovered(field: CCDData, catalogue: Table, galaxies: Sample, n: int = 12, rounds: int = 3, seed: int = 0) -> Table:
     """What comes back of galaxies that are put into a field whose own objects are in the catalogue, `n` in each round.
 
-    Every other one is put beside an object. A row for each: `true` flux and `mag`; `near`, how many pixels away the
-    nearest object of the catalogue with a twentieth of its light is; `flux`, `flux_err` and `sep_flux` of what was
-    found at its place, NaN where nothing was.
+    Every other one lands beside an object. A row for each: `true` flux and `mag`; `near`, pixels to the nearest object
+    with a twentieth of its light; `flux`, `flux_err`, `sep_flux` of what was found at its place, NaN if nothing was.
     """
     rng, rows, zeropoint = np.random.default_rng(seed), [], catalogue.meta["zeropoint"]
     true = np.asarray(galaxies.catalog["flux_auto"]) * 10 ** (0.4 * (zeropoint - galaxies.zeropoint))
-    hosts = catalogue[catalogue["flux"] > FAINTEST * np.median(true)]
-    hosts = np.stack([hosts["y"], hosts["x"]], axis=1) if len(hosts) else np.array([field.shape]) / 2
+    objects, n = np.stack([catalogue["y"], catalogue["x"]], axis=1), min(n, len(galaxies))
+    hosts = objects[catalogue["flux"] >= min(FAINTEST * np.median(true), max(catalogue["flux"]))]
     for _ in range(rounds):
-        angle, far = rng.uniform(0, 2 * np.pi, 40 * n), rng.uniform(*BESIDE, 40 * n)
-        beside = rng.choice(hosts, 40 * n) + (far * [np.sin(angle), np.cos(angle)]).T
-        chosen = []
-        for place in np.rint(np.where(rng.random((40 * n, 1)) < 0.5, beside, rng.random(beside.shape) * field.shape)):
-            inside = (place >= EDGE).all() and (place < np.subtract(field.shape, EDGE)).all()
-            if inside and len(chosen) < n and all(np.hypot(*(place - other)) > APART for other in chosen):
-                chosen.append(place.astype(int))
-        (y, x), some = np.transpose(chosen), rng.choice(len(galaxies), len(chosen), replace=False)
-        found = measure_field(put_in(field, galaxies[some], x, y, zeropoint), zeropoint)
-        for light, radius, column, row in zip(true[some], galaxies.catalog["r_eff"][some], x, y, strict=True):
-            others = catalogue[catalogue["flux"] > FAINTEST * light]
-            near = min(np.hypot(others["x"] - column, others["y"] - row), default=np.inf)
-            away = np.hypot(found["x"] - column, found["y"] - row)
-            best = {"flux": np.nan, "flux_err": np.nan, "sep_flux": np.nan}
-            if min(away, default=np.inf) <= max(NEAR, radius):
-                best = found[list(best)][np.argmin(away)]
-            measured = (best[name] for name in ("flux", "flux_err", "sep_flux"))
-            rows.append((column, row, zeropoint - 2.5 * np.log10(light), near, light, *measured))
+        some, (angle, far) = rng.choice(len(true), n, replace=False), rng.uniform(*BESIDE, (n, 2)).T
+        beside = rng.choice(hosts, n) + (far * [np.sin(angle), np.cos(angle)]).T
+        places = np.where(np.arange(n)[:, None] % 2, beside, rng.random((n, 2)) * field.shape)
+        places = np.clip(np.rint(places).astype(int), EDGE, np.subtract(field.shape, EDGE + 1))
+        found = measure_field(put_in(field, galaxies[some], *places.T[::-1], zeropoint), zeropoint)
+        spots, lights = np.concatenate([objects, places]), np.concatenate([catalogue["flux"], true[some]])
+        for k, (i, place) in enumerate(zip(some, places, strict=True)):
+            apart = np.hypot(*(spots - place).T)
+            apart[len(objects) + k] = np.inf
+            near, away = min(apart[lights > FAINTEST * true[i]]), np.hypot(found["y"] - place[0], found["x"] - place[1])
+            here = min(away, default=np.inf) <= max(NEAR, galaxies.catalog["r_eff"][i])
+            measured = [found[name][np.argmin(away)] if here else np.nan for name in ("flux", "flux_err", "sep_flux")]
+            rows.append((*place[::-1], zeropoint - 2.5 * np.log10(true[i]), near, true[i], *measured))
     names = ["x", "y", "mag", "near", "true", "flux", "flux_err", "sep_flux"]
     return formatted(rows, names, **dict.fromkeys(names[2:], ".2f"))

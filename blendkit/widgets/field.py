@@ -79,7 +79,7 @@ class FieldBrowser(Board):
         light = stamp - np.nanmedian(stamp[labels == 0]) if (labels == 0).any() else stamp
         share = next(ask(self.network, light, np.array([[SIDE // 2] * 2]), noise))["share"][0]
         white, others = float(np.nanpercentile(light, 99.9)), np.isin(self.segmap[part], self.catalogue["id"][nearest])
-        caption = f"click on an object! {swatch('this one', 'central')} {swatch('its nearest', 'companion')}"
+        caption = f"the field: click on an object. {swatch('this one', 'central')} {swatch('its nearest', 'companion')}"
         outlines = [(self.segmap[part] == this["id"], 0), (others, 1)]
         whole = self.image[part]
         self.field.show({"field": Panel(caption, whole, float(np.nanpercentile(whole, 99.9)), outlines=outlines)})
