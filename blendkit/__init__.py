@@ -20,7 +20,7 @@ _NAMES = {
     "deblenders.field": "measure_field",
     "metrics.scores": "scores",
     "lessons.scoreboard": "submit",
-    "widgets": "BlendExplorer ErrorsBrowser StampInspector export_html",
+    "widgets": "BlendExplorer ErrorsBrowser FieldBrowser StampInspector export_html",
     "session": "preflight profile",
 }
 _ROOMS = ("blends", "data", "deblenders", "figures", "lessons", "metrics", "networks", "widgets")

@@ -153,6 +153,13 @@ def test_laws_of_trust_hold(run):
     assert abs(shown["crowd.bias"]) < shown["crowd.plain"] / 2
 
 
+def test_laws_of_a_field_hold(run):
+    shown = run.shown["07_a_real_piece_of_sky"]
+    assert shown["residual"] < 0.4  # the model has most of the light
+    for method in ("fractions", "SEP"):
+        assert shown[f"median.{method}.lone"] < shown[f"median.{method}.close"]
+
+
 def test_pages_and_a_scoreboard_of_both_worlds_are_left_for_reading(run):
     rows = re.findall("^SEP", (run.results / "scoreboard.txt").read_text(), re.MULTILINE)
     assert len(rows) == {"synthetic": 18, "hst": 12}[run.sample]

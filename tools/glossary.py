@@ -394,6 +394,17 @@ def share(figure, kit):
 
 
 @drawn
+def field(figure, kit):
+    panels(figure, [np.block([list(kit.stamps[row : row + 4]) for row in (0, 4)])])
+
+
+@drawn
+def residual(figure, kit):
+    model = np.roll(kit.alone[::-1, ::-1], 1, (0, 1))
+    panels(figure, [kit.alone, model, kit.alone - model], ["image", "model", "residual"], ((34, 94), (34, 94)))
+
+
+@drawn
 def morphology(figure, kit):
     kinds = np.asarray(kit.sample.catalog["morphology"])
     rows = [int(np.flatnonzero(kinds == kind)[0]) for kind in ("sph", "disk", "sphd", "irr")]

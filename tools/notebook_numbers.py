@@ -133,6 +133,24 @@ def numbers_06(ns: SimpleNamespace) -> dict:
     }
 
 
+def numbers_07(ns: SimpleNamespace) -> dict:
+    close, off = np.asarray(ns.back["near"]) < 25, {}
+    for name, column in (("fractions", "flux"), ("SEP", "sep_flux")):
+        error = np.nan_to_num(100 * np.abs(np.asarray(ns.back[column] / ns.back["true"]) - 1), nan=100)
+        parts = {"all": error, "close": error[close], "lone": error[~close]}
+        off[name] = {where: np.median(values) for where, values in parts.items()}
+    sums = (np.abs(pixels[~np.isnan(pixels)]).sum() for pixels in (ns.residual, ns.model + ns.residual))
+    return {
+        "objects": len(ns.catalogue),
+        "grouped": np.mean(ns.catalogue["n_in_group"] > 1),
+        "residual": np.divide(*sums),
+        "put_in": len(ns.back),
+        "found": len(ns.found) / len(ns.back),
+        "within": ns.within,
+        "median": off,
+    }
+
+
 def _columns(table, *names):
     """Some columns of a table with a row for each method."""
     return {row["method"]: {name: row[name] for name in names} for row in table}
@@ -146,5 +164,6 @@ NUMBERS = {
     "04_compare_methods": numbers_04,
     "05_trust_the_numbers": numbers_05,
     "06_your_own_method": numbers_06,
+    "07_a_real_piece_of_sky": numbers_07,
 }
 """By notebook: a function of its variables that gives the numbers it shows."""

@@ -129,7 +129,7 @@ def ask(network, light: np.ndarray, at: np.ndarray, noise: float, origin=(0, 0))
     of the same places the same, given the `origin` in a larger image. The dict has `stamps` (n, ny, nx), the object's
     `share` of their pixels, `fluxes` and `errors` (n, 2) of it and all the rest, `out_of_domain`, `blended` if told.
     """
-    model, _ = _asked(*network) if isinstance(network, tuple) else _asked(network)
+    model, _ = _asked(*network) if isinstance(network, tuple) else _asked(network, 0)
     shape = model.input_shape[1:3]
     padded = np.pad(light, [(n // 2, n // 2) for n in shape], constant_values=np.nan)
     y, x = ((np.arange(n) + o - m // 2) % m for n, o, m in zip(padded.shape, origin, shape, strict=True))
@@ -413,7 +413,7 @@ def _picture(source, what, hdu=None):
         )
         told = f"{what} is {data.dtype} of shape {data.shape}, expected numbers of shape (ny, nx)"
         require(data.ndim == 2 and data.dtype.kind in "biuf", f"{told}: give one plane, such as cube[0].")
-        return data, data.shape, fits.Header(dict(getattr(source, "meta", None) or {}))
+        return data, data.shape, fits.Header(getattr(source, "meta", None) or {})
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}', expected {what} as FITS: check the name.")

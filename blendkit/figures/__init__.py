@@ -14,6 +14,7 @@ _NAMES = {
     "median_and_scatter recovered_by_detection recovered_magnitudes synthetic_and_real",
     "networks": "activations leak leak_errors learning_curve loss_curves masks_seen network_diagram shares_seen "
     "sum_and_share symmetry",
+    "field": "field_pictures recovered_light",
     "hover": "errors_plotly",
 }
 

@@ -73,7 +73,13 @@ def _alike(got, right, within=0.01, **slips):
     yield "alike", np.allclose(got, right, rtol=within), got.ravel()[0]
 
 
+def _halved(table, better, worse):
+    """The error of one flux, and half of that of another."""
+    return (abs(table[name] / table["true"] - 1) * share for name, share in ((better, 1), (worse, 0.5)))
+
+
 STACK, PULLS = np.arange(128.0).reshape(2, 8, 8), np.linspace(-3, 2, 120).reshape(60, 2)
+FOUND = Table({"flux": [10.0, 20, 30, 40, 50, 60], "flux_err": [1.0] * 6, "sep_flux": [10.5, 18, 35, 34, 52, np.nan]})
 SEEN, LEVELS = (np.arange(60) + 1) % 3, np.linspace(-0.006, 0.006, 60)[:, None, None]  # objects; sky levels, e-/s
 MUST = {  # of an answer: names of steps in the words, whether each is true, and numbers for the words
     "01.2": lambda sample: [
@@ -136,4 +142,12 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
         ("worst", pair[1] == pair[0]["condition"][np.argmax(pair[0]["median"])], pair[1])],
     "06.4": lambda method: [
         ("beaten", (mine := _tried(method)[1]) < 0.8 * (sep := _tried("SEP")[1]), mine, sep)],
+    "07.1": lambda disagree: _alike(
+        disagree(FOUND.copy()), abs(d := FOUND["flux"] - FOUND["sep_flux"]) > 3, signed=d > 3, below=d < -3,
+        one=abs(d) > 1, agree=abs(d) <= 3),
+    "07.3": lambda pair: [
+        ("two", len(pair) == 2 and all({"true", "flux", "sep_flux"} <= {*table.colnames} for table in pair)),
+        ("ours", all(np.less(*_halved(pair[0], "flux", "sep_flux")))),
+        ("theirs", all(np.less(*_halved(pair[1], "sep_flux", "flux")))),
+        ("some", len(pair[0]) + len(pair[1]) > 0, len(pair[0]), len(pair[1]))],
 }  # fmt: skip

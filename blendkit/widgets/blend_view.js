@@ -479,6 +479,12 @@ function renderBlend({ model, el }) {
 function renderStamps({ model, el }) {
   const root = element("div", { class: "bk-view bk-panels bk-stamps" });
   el.append(root);
+  function click({ target, clientX, clientY }) {
+    const [ny, nx] = model.get("shape");
+    const { left, bottom, width, height } = target.getBoundingClientRect();
+    model.set("clicked", [((clientX - left) / width) * nx - 0.5, ((bottom - clientY) / height) * ny - 0.5]);
+    model.save_changes();
+  }
   function draw() {
     const [shape, noise] = [model.get("shape"), model.get("sigma")];
     root.replaceChildren(
@@ -492,6 +498,10 @@ function renderStamps({ model, el }) {
         };
         const context = paints[panel.style](panel.pixels);
         for (const { mask, owner } of panel.contours) contour(context, shape, bytes(mask), COLOURS[owner]);
+        if (model.get("clicked")) {
+          canvas.addEventListener("click", click);
+          canvas.style.cursor = "pointer";
+        }
         return node;
       }),
     );

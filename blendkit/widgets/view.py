@@ -213,6 +213,7 @@ class StampsView(View):
 
     kind, sigma = Unicode("stamps").tag(sync=True), Float().tag(sync=True)
     shape, panels = List(Int()).tag(sync=True), List(Dict()).tag(sync=True)
+    clicked = List(Float(), None, allow_none=True).tag(sync=True)  # x, y in pixels; None: clicks do nothing
 
     def show(self, panels):
         """Show other pictures, by name."""

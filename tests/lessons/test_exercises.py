@@ -41,6 +41,7 @@ def test_what_usually_goes_wrong_has_a_hint_of_its_own(capsys, galaxies):
         "blends": lambda dx: bk.make_blends(galaxies, pair, dx, 0),
         "says": Table({"flux": [[1.0, 1]], "flux_err": [[0.1, 0.1]], "out_of_domain": [True]}),
         "conditions": Table({"condition": ["noise", "units"], "method": ["mine"] * 2, "median": [20, 100]}),
+        "known": Table({"true": [10.0, 10], "flux": [10.5, 12], "sep_flux": [12, 10.5]}),
         "fake": lambda kind, **has: type(kind, (SimpleNamespace,), {})(**has),
     }  # fmt: skip
     for number, task in TASKS.items():
@@ -54,6 +55,6 @@ def test_what_usually_goes_wrong_has_a_hint_of_its_own(capsys, galaxies):
 
 
 def test_an_unknown_number_names_the_known_ones(capsys):
-    for number in ("07.1", 2.3, None, []):
+    for number in ("08.1", 2.3, None, []):
         assert check(number, 1) is False
         assert ", ".join(TASKS) in capsys.readouterr().out
