@@ -268,16 +268,13 @@ def _measured(todo, frame, network, keep, client, folder):
     if not client:
         yield from (_measure_tile(box, frame, network, keep) for box in todo)
         return
-    from dask.distributed import as_completed  # an extra
-
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("data", "mask", "noise"):
         if isinstance(part := getattr(frame, name), np.ndarray):
             fits.writeto(folder / f"{name}.fits", part.astype(np.float32), overwrite=True)
             frame = replace(frame, **{name: _OnDisk(str(folder.resolve() / f"{name}.fits"))})
-    futures = client.map(_measure_tile, todo, frame=frame, network=network, keep=keep, pure=False)
-    for future, result in as_completed(futures, with_results=True):
-        yield result
+    for future in client.map(_measure_tile, todo, frame=frame, network=network, keep=keep, pure=False):
+        yield future.result()
         future.release()
 
 
