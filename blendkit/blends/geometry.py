@@ -26,8 +26,7 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
     x = nx // 2 + dx - ((width - 1) // 2 if flip_x else width // 2)
     top, left = max(y, 0), max(x, 0)
     bottom, right = max(min(y + height, ny), 0), max(min(x + width, nx), 0)
-    part = stamp[top - y : max(bottom - y, 0), left - x : max(right - x, 0)]
-    return (slice(top, bottom), slice(left, right)), part
+    return (slice(top, bottom), slice(left, right)), stamp[top - y : max(bottom - y, 0), left - x : max(right - x, 0)]
 
 
 def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade=False) -> None:

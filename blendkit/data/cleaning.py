@@ -151,8 +151,7 @@ def _clean_one(work):
     cleaned, hole = remove_neighbours(image, segmap, np.random.default_rng(seed), dilation)
     flags = inspect(image, segmap, cleaned, hole, cleaned[empty], morphology)
     cleaned -= np.quantile(cleaned[empty_pixels(own, 16)], 0.5, method="lower")  # a pixel's value: twice is once
-    flux = float(flux_auto(cleaned[None], own[None])[0])
-    return cleaned, n_neighbours, int(hole.sum()), flux, flags
+    return cleaned, n_neighbours, int(hole.sum()), float(flux_auto(cleaned[None], own[None])[0]), flags
 
 
 def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:

@@ -131,8 +131,7 @@ def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, T
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}', {cure}")
     table = _read(read_table, path, "CSV table", known="distance")
-    keys = [*_KNOWN.values(), *(f"flux_{suffix}" for suffix, *_ in _METHODS.values())]
-    columns = {}
+    keys, columns = [*_KNOWN.values(), *(f"flux_{suffix}" for suffix, *_ in _METHODS.values())], {}
     for name in ("id", "distance", "detection", *(f"{galaxy}_{key}" for key in keys for galaxy in ("g1", "g2"))):
         require(name in table.colnames and len(table), f"'{path}' has no column {name} or no rows, {cure}")
         words = name.endswith("type")

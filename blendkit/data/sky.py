@@ -51,8 +51,7 @@ def fill_with_sky(image: np.ndarray, hole: np.ndarray, empty: np.ndarray, rng: n
             return filled
         places = rng.integers((1, 1), (2 * ny, 2 * nx), (30, 2)).tolist()
         dy, dx = max(places, key=lambda place: np.count_nonzero(wide_empty[y + place[0], x + place[1]]))
-        there = np.s_[dy : dy + ny, dx : dx + nx]
-        patch = np.zeros(image.shape, bool)
+        there, patch = np.s_[dy : dy + ny, dx : dx + nx], np.zeros(image.shape, bool)
         patch[y, x] = wide_empty[y + dy, x + dx]
         filled[patch] = wide[there][patch]
         near = ndimage.maximum_filter(patch, 5)

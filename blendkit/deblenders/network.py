@@ -64,8 +64,7 @@ class Network:
         good = all(want in (None, given) for want, given in zip(expected, shape, strict=True))
         require(good, f"{told}: cut them to this size around the central galaxy, or train a network on yours.")
         outputs = {key: tensor.shape[1:] for key, tensor in self._model.output.items()}
-        size = 1 if n == 1 else self.batch
-        kinds = PICTURES | {"out_of_domain": bool}
+        size, kinds = 1 if n == 1 else self.batch, PICTURES | {"out_of_domain": bool}
         columns = {key: np.empty((n, *tail), kinds.get(key, float)) for key, tail in outputs.items()}
         block = np.zeros((size, *shape, 1), np.float32)
         for start in tqdm(range(0, n, size), desc=self.name, disable=None if n > size else True, leave=False):

@@ -141,8 +141,7 @@ def _fit(image, weights, window, starts):
     light = lru_cache(maxsize=4 * len(starts))(window.light)  # one galaxy changes at a time
 
     def off(values):
-        galaxies = values.reshape(-1, 7).tolist()
-        model = sum(unit * light(*params) for unit, params in zip(units, galaxies, strict=True))
+        model = sum(unit * light(*params) for unit, params in zip(units, values.reshape(-1, 7).tolist(), strict=True))
         return (weights * (model - data)).ravel()
 
     start, bounds = np.clip(starts, low, high).ravel(), (low.ravel(), high.ravel())
@@ -209,8 +208,7 @@ def _starts(image, weights, window, found, matched, points):
             starts[k] = flux, found.x[i], found.y[i], *shape
     if None not in starts:
         return starts
-    known = [start for start in starts if start is not None]
-    used = (weights > 0).astype(float)
+    known, used = [start for start in starts if start is not None], (weights > 0).astype(float)
     rest = (image * used)[window.rows, window.columns]
     if known:
         light = sum(window.light(*params) for params in _fit(image, used, window, known)[0])

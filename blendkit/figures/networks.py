@@ -244,8 +244,7 @@ def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
 def network_diagram(network: Model) -> Figure:
     """A model as a row of bars, from the blend to what it gives (figures 3 and 4), then one for each network in it."""
     inner = [layer for layer in network.layers if hasattr(layer, "layers")]
-    rows = {one: _blocks(one) for one in (network, *inner)}
-    total = network.count_params()
+    rows, total = {one: _blocks(one) for one in (network, *inner)}, network.count_params()
     most = max(sum(layer.count_params() for layer in block.layers) for one in inner or rows for block in rows[one][0])
     title = f"{network.name}: {total:,} parameters, {100 * most / max(total, 1):.0f} % of them in one block"
     kinds = {_kind(layer) for blocks, _ in rows.values() for block in blocks for layer in block.layers}

@@ -28,7 +28,7 @@ from ..deblenders.methods import checked, labelled, measure
 from ..deblenders.network import Network
 from ..metrics.scores import by_member, measurements, tabulate
 from ..widgets.answers import tallied, tally_line
-from .comparing import Readable
+from .experiments import Readable
 
 GALAXIES, BLENDS, SEED = 240, 500, 64_128  # the class's set; no shipped network and no notebook knows this seed
 SOFT, STEPS = 0.275, 400  # of images on their way: steps of 1/8 of the sky's noise, of 0.25 % where they are bright

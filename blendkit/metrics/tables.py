@@ -14,16 +14,13 @@ from .scores import FIGURE_5_CASES, Predictions, by_member, measurements, shares
 
 BOARD = ("bias", "scatter", "outliers", "mape_mag", "mape_flux", "median_flux")
 FOUND = {"two objects found in": "both", "one in": "one", "more in": "more"}
-PRINTED = {  # title: score, digits
-    "bias (mag)": ("bias", 3), "scatter (mag)": ("scatter", 3), "outliers (%)": ("outliers", 1),
-    "flux MAPE (%)": ("mape_flux", 1), "median (%)": ("median_flux", 1),
-}  # fmt: skip
+PRINTED = {"bias (mag)": ("bias", 3), "scatter (mag)": ("scatter", 3), "outliers (%)": ("outliers", 1)}  # score, digits
+PRINTED |= {"flux MAPE (%)": ("mape_flux", 1), "median (%)": ("median_flux", 1)}
 
 
 def table2(
-    blends: Table, predictions: Predictions, parameters: dict[str, int | None] | None = None,
-    *, n_bootstrap: int = 200, seed: int = 0,
-) -> Table:  # fmt: skip
+    blends: Table, predictions: Predictions, parameters: dict | None = None, *, n_bootstrap: int = 200, seed: int = 0
+) -> Table:
     """Flux errors of every method, for central galaxies, companions and, in the total row, both (Table 2).
 
     Rows "central", "companion" and "total" (`member`) for each `method`: `n`, `failed`, and of the flux, where it was
