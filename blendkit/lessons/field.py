@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, add_array
 from astropy.table import Table
 
 from ..data.cleaning import clean
@@ -14,7 +14,7 @@ from ..data.sample import ZEROPOINT, Sample
 from ..data.sky import NOISE, sky_noise
 from ..deblenders.base import NEAR
 from ..deblenders.field import measure_field
-from .comparing import formatted
+from .experiments import formatted
 
 IMAGE = "field/abell2744_f105w.fits.gz"  # 400 x 400 pixels of the Hubble Space Telescope, e-/s
 FAINTEST = 0.05  # of a galaxy's light: fainter neighbours do not trouble it
@@ -31,8 +31,7 @@ def open_field(seed: int = 0) -> CCDData:
     """A crowded piece of the real sky in e-/s where it is at hand, else one that is simulated; it says which."""
     if path := _at_hand(IMAGE):
         field = CCDData.read(path)
-        about = " ".join(str(field.header[key]) for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGNAME"))
-        print(f"The real sky: {about}, {field.shape[1]} × {field.shape[0]} pixels.")
+        print("The real sky:", *(field.header[key] for key in ("TELESCOP", "INSTRUME", "FILTER", "TARGNAME")))
         return field
     print(f"There is no {IMAGE} here, so this sky is SIMULATED: galaxies at random places, in a survey's noise.")
     rng = np.random.default_rng(seed)
@@ -53,11 +52,10 @@ def known_galaxies(source: str = "synthetic", n: int = 100, seed: int = 0) -> Sa
 
 def put_in(field: CCDData, galaxies: Sample, x, y, zeropoint: float) -> CCDData:
     """The field with galaxies' light added, one at each pixel (x, y), the field's edge cutting off what is beyond."""
-    (ny, nx), (row, column), new = galaxies.images.shape[1:], galaxies.centre, field.copy()
-    light = np.pad(np.asarray(field.data, np.float32), ((row, ny), (column, nx)))
-    for image, left, low in zip(galaxies.images, x, y, strict=True):
-        light[low : low + ny, left : left + nx] += image * 10 ** (0.4 * (zeropoint - galaxies.zeropoint))
-    new.data = light[row : row + field.shape[0], column : column + field.shape[1]]
+    new, light = field.copy(), galaxies.images * np.float32(10 ** (0.4 * (zeropoint - galaxies.zeropoint)))
+    new.data = np.array(field.data, np.float32)
+    for image, *at in zip(light, y, x, strict=True):
+        add_array(new.data, image, at)
     return new
 
 

@@ -2,6 +2,7 @@
 
 import ipywidgets as ipw
 import numpy as np
+from astropy.nddata import extract_array
 from astropy.table import Table
 
 from ..data.check import floats, require
@@ -39,8 +40,7 @@ class FieldBrowser(Board):
         self.field.observe(shown_errors("a click on the field", self.message)(self._clicked), "clicked")
         wide = {"style": {"description_width": "initial"}, "layout": {"width": "23em"}}
         self.order = self.on(ipw.Dropdown(options=list(_ORDERS), description="objects", **wide), self._walk)
-        about = {"description": "number", "tooltip": "Which of them, in this order", **wide}
-        self.number = self.on(ipw.IntSlider(1, 1, len(catalogue), **about), self._walk)
+        self.number = self.on(ipw.IntSlider(1, 1, len(catalogue), description="number", **wide), self._walk)
         super().__init__([row(self.order, self.number), self.message, self.facts, row(self.field, self.view)])
         self.add_class("bk-field")
         self._walk()
@@ -71,17 +71,13 @@ class FieldBrowser(Board):
         size = np.minimum(self.image.shape, WIDEST)
         self._corner = np.clip(centre - size // 2, 0, self.image.shape - size)
         part = tuple(slice(start, start + n) for start, n in zip(self._corner, size, strict=True))
-        stamp, labels = (
-            np.pad(p, SIDE)[centre[0] + SIDE // 2 :, centre[1] + SIDE // 2 :][:SIDE, :SIDE]
-            for p in (self.image, self.segmap)
-        )
+        stamp, labels = (extract_array(p, [SIDE] * 2, centre, fill_value=0) for p in (self.image, self.segmap))
         own, noise = labels == this["id"], self.view.sigma
         light = stamp - np.nanmedian(stamp[labels == 0]) if (labels == 0).any() else stamp
         share = next(ask(self.network, light, np.array([[SIDE // 2] * 2]), noise))["share"][0]
         white, others = float(np.nanpercentile(light, 99.9)), np.isin(self.segmap[part], self.catalogue["id"][nearest])
         caption = f"the field: click on an object. {swatch('this one', 'central')} {swatch('its nearest', 'companion')}"
-        outlines = [(self.segmap[part] == this["id"], 0), (others, 1)]
-        whole = self.image[part]
+        whole, outlines = self.image[part], [(self.segmap[part] == this["id"], 0), (others, 1)]
         self.field.show({"field": Panel(caption, whole, float(np.nanpercentile(whole, 99.9)), outlines=outlines)})
         panels = {"stamp": Panel("what is there", light, white, outlines=[(own, 0), ((labels > 0) & ~own, 1)])}
         panels["share"] = Panel("its share of each pixel: black none, white all", noise * (3 * share - 1), 2 * noise)
@@ -91,8 +87,8 @@ class FieldBrowser(Board):
         flags = [name for name in self.catalogue.colnames if self.catalogue[name].dtype == bool and this[name]]
         heads = ["this one", *(f"{away[k]:.0f} pixels away" for k in nearest)]
         zeropoint, objects = self.catalogue.meta["zeropoint"], self.catalogue[[self.row, *nearest]]
-        lines = [("SEP", compared(objects["sep_flux"], zeropoint))]
-        lines.append((self.network, compared(objects["flux"], zeropoint, errors=objects["flux_err"])))
+        ours = compared(objects["flux"], zeropoint, errors=objects["flux_err"])
+        lines = [("SEP", compared(objects["sep_flux"], zeropoint)), (self.network, ours)]
         percent = 100 * np.nansum((share * light)[own]) / np.nansum(light[own])
         self.facts.value = status(
             f"<b>x {this['x']:.0f}, y {this['y']:.0f}: {percent:.0f} % of the light in its outline is its own</b>, as "
