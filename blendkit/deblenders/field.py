@@ -299,7 +299,8 @@ def _measure_tile(box, frame, network, keep):
     centre = np.stack(sep.winpos(clean, at[:, 1], at[:, 0], np.full(len(own), 2.0))[1::-1], axis=1)
     lost = ~(np.hypot(*(centre - at).T) < 3)  # to a brighter one
     table["y"], table["x"] = np.where(lost[:, None], at, centre).T + np.array([[y0], [x0]])
-    border = np.pad(np.zeros(np.subtract(frame.grid, 2), bool), 1, constant_values=True)[y0:y1, x0:x1]
+    border, (ny, nx) = np.ones(clean.shape, bool), frame.grid
+    border[int(y0 == 0) : y1 - y0 - (y1 == ny), int(x0 == 0) : x1 - x0 - (x1 == nx)] = False
     places = {"edge": border, "masked": ndimage.maximum_filter(bad, 3)}
     places["saturated"] = seen >= frame.saturation * frame.step**2
     table |= {name: np.isin(own + 1, labels[where]) for name, where in places.items()}
