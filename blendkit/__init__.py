@@ -17,18 +17,15 @@ _NAMES = {
     "networks.training": "train",
     "deblenders.base": "match",
     "deblenders.methods": "measure",
+    "deblenders.field": "measure_field",
     "metrics.scores": "scores",
     "lessons.scoreboard": "submit",
     "widgets": "BlendExplorer ErrorsBrowser StampInspector export_html",
     "session": "preflight profile",
 }
 _ROOMS = ("blends", "data", "deblenders", "figures", "lessons", "metrics", "networks", "widgets")
-_MODULES = dict(zip(_ROOMS, _ROOMS, strict=True)) | {
-    "models": "networks.builders",
-    "training": "networks.training",
-    "weights": "networks.weights",
-    "tables": "metrics.tables",
-}
+_MODULES = {room: room for room in _ROOMS} | {"models": "networks.builders", "tables": "metrics.tables"}
+_MODULES |= {"training": "networks.training", "weights": "networks.weights"}
 _ON_KERAS = ("networks.builders", "networks.training", "lessons.learning", "lessons.trust")
 
 

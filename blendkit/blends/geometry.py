@@ -26,8 +26,7 @@ def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx:
     x = nx // 2 + dx - ((width - 1) // 2 if flip_x else width // 2)
     top, left = max(y, 0), max(x, 0)
     bottom, right = max(min(y + height, ny), 0), max(min(x + width, nx), 0)
-    part = stamp[top - y : max(bottom - y, 0), left - x : max(right - x, 0)]
-    return (slice(top, bottom), slice(left, right)), part
+    return (slice(top, bottom), slice(left, right)), stamp[top - y : max(bottom - y, 0), left - x : max(right - x, 0)]
 
 
 def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, fill: np.ndarray, fade=False) -> None:
@@ -80,8 +79,7 @@ def _shares(nx, corner):
 def place_segment(target: np.ndarray, segmap: np.ndarray, reach: int, orient: int, dy: int, dx: int) -> None:
     """Mark in an empty mask where the segment of the centre pixel lands; it lies within `reach` pixels of that."""
     y, x = segmap.shape[0] // 2, segmap.shape[1] // 2
-    label = segmap[y, x]
     if reach < min(segmap.shape[0] - y, segmap.shape[1] - x):
         segmap = segmap[y - reach : y + reach + 1, x - reach : x + reach + 1]
     at, part = landing(target.shape, segmap, orient, dy, dx)
-    np.equal(part, label, out=target[at])
+    np.equal(part, segmap[y, x], out=target[at])

@@ -199,8 +199,7 @@ def placements(sample: Sample, blends: Table, fill: str, bank_size: int) -> list
         fresh = make_blends(sample, *(column(blends, name) for name in RECIPE))
         blends.update({name: fresh[name] for name in fresh.colnames if name in blends.colnames})
     moved = (column(blends, name) for name in ("dy", "dx", "orient"))
-    scale = (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)
-    return [rows, *moved, sky_rows(blends["id"], bank_size), scale]
+    return [rows, *moved, sky_rows(blends["id"], bank_size), (10 ** (-0.4 * column(blends, "dmag"))).astype(np.float32)]
 
 
 def column(blends: Table, name: str) -> np.ndarray:
@@ -304,8 +303,7 @@ def _draw_shifts(radius, low, high, shape, rng):
 def _share_inside(sample, rows, blends):
     """Share of each galaxy's light (positive pixels of its own segment) that is on the shifted stamp, (n, k)."""
     (ny, nx), (y, x) = sample.images.shape[1:], sample.centre
-    share = np.ones(rows.shape)
-    far = np.maximum(abs(column(blends, "dx")), abs(column(blends, "dy")))
+    share, far = np.ones(rows.shape), np.maximum(abs(column(blends, "dx")), abs(column(blends, "dy")))
     places = np.stack([column(blends, name) for name in ("orient", "dy", "dx")], axis=-1)
     for at in zip(*np.nonzero((rows >= 0) & (sample.reach[rows] + far > min(ny - 1 - y, nx - 1 - x))), strict=True):
         segmap = sample.segmaps[rows[at]]

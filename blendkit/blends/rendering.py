@@ -37,8 +37,7 @@ def render(
     """
     stamps, bank = sample.images, _sky_stamps(sample, fill)
     rows, *_, skies, _ = places = placements(sample, blends, fill, len(bank))
-    images = np.empty((len(blends), *stamps.shape[1:]), np.float32)
-    scratch = np.empty_like(stamps[0])
+    images, scratch = np.empty((len(blends), *stamps.shape[1:]), np.float32), np.empty_like(stamps[0])
     members = zip(*(values[::-1] for values in _flat(places)), strict=True)
     for image in images[::-1]:  # from the last galaxy of the last blend to the first of the first
         target = image
@@ -67,8 +66,7 @@ def render_parts(sample: Sample, blends: Table, *, fill: str = "sky") -> np.ndar
     bank = _sky_stamps(sample, fill)
     places = placements(sample, blends, fill, len(bank))
     parts = np.zeros((*places[0].shape, *sample.images.shape[1:]), np.float32)
-    one_by_one = zip(parts.reshape(-1, *parts.shape[2:]), *_flat(places), strict=True)
-    for part, row, dy, dx, orient, sky, scale in one_by_one:
+    for part, row, dy, dx, orient, sky, scale in zip(parts.reshape(-1, *parts.shape[2:]), *_flat(places), strict=True):
         if row >= 0:
             place(part, sample.images[row], orient, dy, dx, bank[sky], fill == "sky")
             part *= scale

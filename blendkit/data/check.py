@@ -29,10 +29,7 @@ def require(condition, sentence: str) -> None:
 
 
 def plain(what: str, values, kind: str = "numbers", scale: float | None = None) -> np.ndarray:
-    """`values` as an array of a kind in `KINDS`, NaN where they are masked; of plain numbers no copy is made.
-
-    `scale` is what units are converted by, where it is known: the zeropoint of "e-/s", arcsec per pixel of "pixels".
-    """
+    """An array of a kind in `KINDS`, NaN where masked; by `scale` (zeropoint, arcsec per pixel) units are converted."""
     if isinstance(values, list | tuple) and any(hasattr(value, "unit") or hasattr(value, "mask") for value in values):
         return np.stack([plain(what, value, kind, scale) for value in values])
     unit, mask = getattr(values, "unit", None), getattr(values, "mask", None)

@@ -28,8 +28,7 @@ FAR = 2.5 * np.log10(2)  # mag between FLUX_AUTO and the catalogue, after the sa
 
 def clean(
     sample: Sample, *, mag: tuple[float, float] | None = None, morphology: tuple[str, ...] | None = None,
-    dilation: int = 5, decisions: PathLike | dict[int, str] | None = None, seed: int = 0,
-    n_jobs: int | None = None,
+    dilation: int = 5, decisions: PathLike | dict[int, str] | None = None, seed: int = 0, n_jobs: int | None = None,
 ) -> Sample:  # fmt: skip
     """Isolated galaxies from survey stamps (paper section 2.1, Figure 1).
 
@@ -69,16 +68,12 @@ def clean(
         flags[i].append("its flux is far from the catalogue's")
     reasons = []
     for row, found in zip(catalog, flags, strict=True):
-        decision = by_eye.get(int(row["id"]))
+        decision, unmeasured = by_eye.get(int(row["id"])), "" if row["flux_auto"] > 0 else "no flux could be measured"
+        reason = {"accept": "", "reject": "rejected by eye"}.get(decision, "; ".join(found)) or unmeasured
+        if morphology is not None and row["morphology"] not in morphology:
+            reason = f"type {row['morphology']} not asked for"
         if mag is not None and not mag[0] <= row["mag"] < mag[1]:
             reason = f"outside {mag[0]} <= mag < {mag[1]}"
-        elif morphology is not None and row["morphology"] not in morphology:
-            reason = f"type {row['morphology']} not asked for"
-        elif decision == "reject":
-            reason = "rejected by eye"
-        else:
-            unmeasured = "" if row["flux_auto"] > 0 else "no flux could be measured"
-            reason = (decision != "accept" and "; ".join(found)) or unmeasured
         reasons.append(reason)
     kept = np.array([not reason for reason in reasons])
     report = Table(catalog["id", "morphology", "mag"], meta={})
@@ -156,8 +151,7 @@ def _clean_one(work):
     cleaned, hole = remove_neighbours(image, segmap, np.random.default_rng(seed), dilation)
     flags = inspect(image, segmap, cleaned, hole, cleaned[empty], morphology)
     cleaned -= np.quantile(cleaned[empty_pixels(own, 16)], 0.5, method="lower")  # a pixel's value: twice is once
-    flux = float(flux_auto(cleaned[None], own[None])[0])
-    return cleaned, n_neighbours, int(hole.sum()), flux, flags
+    return cleaned, n_neighbours, int(hole.sum()), float(flux_auto(cleaned[None], own[None])[0]), flags
 
 
 def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:
@@ -173,11 +167,11 @@ def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:
     noise = max(noise, least)
     dark, sharp = image.min() < level - NEGATIVE * noise, sharp_pixels(image, own, noise) >= SHARP_PIXELS
     contact = others.any() and (distance_transform_edt(~others)[outline] <= CONTACT_GAP).mean() > CONTACT_SHARE
+    lopsided = morphology != "irr" and asymmetry(cleaned, own, noise) > ASYMMETRY
     checks = {
         "a neighbour touches the galaxy": contact or bite(image, own, hole) > BITE,
         "an artefact crosses the stamp": dark or sharp or longest_trail(segmap) > TRAIL,
-        "the galaxy is lopsided, perhaps two in one": morphology != "irr"
-        and asymmetry(cleaned, own, noise) > ASYMMETRY,
+        "the galaxy is lopsided, perhaps two in one": lopsided,
     }
     return [sentence for sentence, found in checks.items() if found]
 
@@ -224,12 +218,8 @@ def asymmetry(image: np.ndarray, own: np.ndarray, noise: float) -> float:
     smooth = gaussian_filter(image.astype(np.float32), 1.0)
     peak_y, peak_x = np.unravel_index(np.argmax(np.where(own, smooth, -np.inf)), own.shape)
     x, y, _ = sep.winpos(smooth, [float(peak_x)], [float(peak_y)], [2.0])
-    light = np.where(own, image, 0).clip(min=0).astype(float)
-    row, column = np.nonzero(own)
-    values = smooth[own]
+    (row, column), values = np.nonzero(own), smooth[own]
+    centres = (y[0], x[0]), center_of_mass(np.where(own, image, 0).clip(min=0).astype(float))
+    turned = (map_coordinates(smooth, [2 * cy - row, 2 * cx - column], order=1) for cy, cx in centres)
     expected = 0.3 * 1.128 * noise  # smoothing leaves 0.3 of the noise; mean |difference| of two normals: 1.128 sigma
-    return min(
-        (np.abs(values - map_coordinates(smooth, [2 * cy - row, 2 * cx - column], order=1)) - expected).sum()
-        / values.sum()
-        for cy, cx in ((y[0], x[0]), center_of_mass(light))
-    )
+    return min((np.abs(values - there) - expected).sum() / values.sum() for there in turned)

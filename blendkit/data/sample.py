@@ -128,7 +128,17 @@ class Sample:
                 np.save(draft / name, stack)
             meta = {"name": self.name, "zeropoint": float(self.zeropoint), "pixel_scale": float(self.pixel_scale)}
             (draft / META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
-            _release_catalog(self.catalog).write(draft / CATALOG, format="ascii.csv")
+            table = Table(self.catalog, copy=True, meta={})  # with the release's columns, further ones follow
+            for column, default in {"ra": 0.0, "dec": 0.0, "field": "", "mag_err": np.nan, "z": np.nan}.items():
+                if column not in table.colnames:
+                    table[column] = np.full(len(table), default)
+            table["field"] = [repr(f"{field:<10}".encode()) for field in table["field"]]
+            table.remove_columns([column for column in ON_DISK.values() if column in table.colnames])
+            table.rename_columns([*ON_DISK], [*ON_DISK.values()])
+            for column in table.itercols():
+                column.info.format = None  # every digit
+            further = (column for column in table.colnames if column not in RELEASE_COLUMNS)
+            table[[*RELEASE_COLUMNS, *further]].write(draft / CATALOG, format="ascii.csv")
         return folder
 
 
@@ -228,17 +238,3 @@ def _check(sample: Sample) -> None:
 
 def _few(ids) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
-
-
-def _release_catalog(catalog: Table) -> Table:
-    """The catalogue with the release's column names and order; further columns follow."""
-    table = Table(catalog, copy=True, meta={})
-    for name, default in {"ra": 0.0, "dec": 0.0, "field": "", "mag_err": np.nan, "z": np.nan}.items():
-        if name not in table.colnames:
-            table[name] = np.full(len(table), default)
-    table["field"] = [repr(f"{name:<10}".encode()) for name in table["field"]]
-    table.remove_columns([name for name in ON_DISK.values() if name in table.colnames])
-    table.rename_columns([*ON_DISK], [*ON_DISK.values()])
-    for name in table.colnames:
-        table[name].info.format = None  # every digit
-    return table[[*RELEASE_COLUMNS, *(c for c in table.colnames if c not in RELEASE_COLUMNS)]]

@@ -145,8 +145,7 @@ def structured(rng: Random, smooth: np.ndarray, disk: Disk, arms: Arms, clumps: 
     crests = np.cos(arms.number * (azimuth - arms.winding * np.log(radius)) + arms.phase)
     light = smooth * (1 + strength * radius / (radius + 0.5) * crests) * disk.texture(rng, clumps)
     light *= 1 + lopsided * np.cos(azimuth - rng.uniform(0, 2 * np.pi)) * radius / (radius + 1)
-    break_radius = rng.uniform(3.0, 5.5)
-    light /= 1 + np.exp(np.minimum((radius - break_radius) / 0.35, 50.0))
+    light /= 1 + np.exp(np.minimum((radius - rng.uniform(3.0, 5.5)) / 0.35, 50.0))
     return light * (smooth.sum() / light.sum())
 
 
@@ -167,21 +166,18 @@ def spheroid(rng: Random, spot: Disk, flux: float, r_eff: float) -> np.ndarray:
 def bulge_and_disk(lowest: tuple, highest: tuple, rng: Random, spot: Disk, flux: float, r_eff: float) -> np.ndarray:
     """Inclined disk with perhaps a bar; bounds of the bulge's share, the clumps' strength and the knots' share."""
     bulge, clumps, knots = rng.uniform(lowest, highest)
-    bulge_n = int(rng.choice((2, 3, 4)))
-    bulge_radius = rng.uniform(0.12, 0.2) + 0.4 * bulge
+    bulge_n, bulge_radius = int(rng.choice((2, 3, 4))), rng.uniform(0.12, 0.2) + 0.4 * bulge
     radius = np.geomspace(0.01, 4, 300)  # in half-light radii of the disk
     inside = bulge * enclosed(radius / bulge_radius, bulge_n) + (1 - bulge) * enclosed(radius, 1)
     r_disk = r_eff / float(np.interp(0.5, inside, radius))
     cos_i, angle = rng.uniform(0.08, 1), rng.uniform(0, np.pi)
     disk = spot._replace(scale=r_disk / 1.678, q=math.hypot(cos_i, 0.15 * math.sqrt(1 - cos_i**2)), angle=angle)
     arms = Arms.draw(rng, strength=rng.uniform(0.0, 0.6))
-    bar_share = rng.uniform(0.05, 0.2) if rng.random() < 0.35 else 0.0
-    disk_flux = flux * (1 - bulge)
+    bar_share, disk_flux = rng.uniform(0.05, 0.2) if rng.random() < 0.35 else 0.0, flux * (1 - bulge)
     thick = galsim.InclinedExponential(math.acos(cos_i) * galsim.radians, half_light_radius=r_disk, scale_h_over_r=0.12)
     smooth = spot.light(thick.withFlux(disk_flux * (1 - bar_share - knots)).rotate(angle * galsim.radians))
     light = structured(rng, smooth, disk, arms, clumps, lopsided=min(abs(rng.normal(0, 0.2)), 0.6))
-    bulge_q = disk.q + (1 - disk.q) * rng.uniform(0.5, 0.95)
-    centre = sersic(bulge_n, bulge_radius * r_disk, bulge_q, angle, bulge * flux)
+    centre = sersic(bulge_n, bulge_radius * r_disk, disk.q + (1 - disk.q) * rng.uniform(0.5, 0.95), angle, bulge * flux)
     if bar_share:
         bar = sersic(0.5, rng.uniform(0.3, 0.6) * r_disk, 0.3, rng.uniform(0, np.pi), 1.0).transform(1, 0, 0, disk.q)
         centre += bar.rotate(angle * galsim.radians).withFlux(bar_share * disk_flux)
@@ -191,8 +187,7 @@ def bulge_and_disk(lowest: tuple, highest: tuple, rng: Random, spot: Disk, flux:
 
 def irregular(rng: Random, spot: Disk, flux: float, r_eff: float) -> np.ndarray:
     """One to three bodies, clumps, knots and, twice in five, a tidal tail."""
-    tail = rng.uniform(0.04, 0.18) if rng.random() < 0.4 else 0.0
-    knots = rng.uniform(0.01, 0.06)
+    tail, knots = rng.uniform(0.04, 0.18) if rng.random() < 0.4 else 0.0, rng.uniform(0.01, 0.06)
     shares = np.append(1.0, rng.uniform(0.08, 0.35, rng.integers(0, 3)))
     shares *= (1 - tail - knots) / shares.sum()
     q, angle = rng.uniform(0.35, 0.95), rng.uniform(0, np.pi)
@@ -214,12 +209,8 @@ def irregular(rng: Random, spot: Disk, flux: float, r_eff: float) -> np.ndarray:
     return light + spot.blobs(columns, rows, r_eff * (0.15 + 0.15 * along), tail * flux * shares / shares.sum())
 
 
-DRAW = {
-    "sph": spheroid,
-    "disk": partial(bulge_and_disk, (0, 0.15, 0), (0.12, 0.45, 0.1)),
-    "sphd": partial(bulge_and_disk, (0.2, 0.1, 0), (0.75, 0.4, 0.05)),
-    "irr": irregular,
-}
+DRAW = {"sph": spheroid, "disk": partial(bulge_and_disk, (0, 0.15, 0), (0.12, 0.45, 0.1))}
+DRAW |= {"sphd": partial(bulge_and_disk, (0.2, 0.1, 0), (0.75, 0.4, 0.05)), "irr": irregular}
 
 
 def offset(rng: Random, distance: float) -> tuple[float, float]:
@@ -254,8 +245,7 @@ def draw_neighbours(rng: Random, central: np.ndarray, r_eff: float, sharper: flo
 def segment(layers: list[np.ndarray], rng: Random) -> tuple[np.ndarray, int]:
     """Segmentation map as SExtractor would leave it, and the label of ``layers[0]``; labels come in random order."""
     light = np.stack(layers)
-    above = light.sum(0) > THRESHOLD
-    area = np.bincount(light.argmax(0)[above], minlength=len(layers))
+    area = np.bincount(light.argmax(0)[light.sum(0) > THRESHOLD], minlength=len(layers))
     area[0] = SIZE**2
     found = light[area >= MIN_AREA]
     labels = rng.permutation(len(found)).astype(np.uint8) + np.uint8(1)
@@ -275,8 +265,7 @@ def draw_artefact(rng: Random, r_eff: float) -> np.ndarray:
         return rng.uniform(0.1, 1.0) * np.exp(-((across / 0.8) ** 2)) * (np.abs(along) < rng.uniform(3, 15))
     if kind == "trail":
         return rng.uniform(0.02, 0.2) * np.exp(-((across / rng.uniform(1.5, 3.5)) ** 2))
-    width = rng.uniform(2, 9)
-    blob = np.exp(-0.5 * (dx**2 + dy**2) / width**2)
+    blob = np.exp(-0.5 * (dx**2 + dy**2) / rng.uniform(2, 9) ** 2)
     return blob * (rng.uniform(0.02, 0.15) if kind == "persistence" else -rng.uniform(0.03, 0.15))
 
 
@@ -292,9 +281,8 @@ def draw_galaxy(rng: Random, deeper: float = 0.0, smaller: float = 1.0) -> dict[
         mag = faint - rng.gamma(shape, scale)
     low, high = np.log10(population.r_range)
     high = min(high, 0.2 * (FAINTEST_MEAN_SB - mag - 2.5 * math.log10(2 * math.pi)))
-    middle = math.log10(population.r_eff) + population.r_slope * (mag - 21.5)
     while not low <= log_r <= high:
-        log_r = rng.normal(middle, population.r_scatter)
+        log_r = rng.normal(math.log10(population.r_eff) + population.r_slope * (mag - 21.5), population.r_scatter)
     r_eff = 10**log_r
     z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
     z = 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share))
@@ -333,8 +321,7 @@ def draw_stamp(work: tuple) -> tuple[np.ndarray, np.ndarray, dict]:
     image += share * (sky_noise(rng_noise, image.shape, NOISE, correlation) + rng_noise.normal(0, LEVEL * NOISE))
     if bad == "edge":  # the mosaic ends along a tilted line, 8 to 50 pixels from the centre
         angle = rng_bad.integers(4) * np.pi / 2 + rng_bad.normal(0, 0.15)
-        along = (COLUMN - CENTER) * np.cos(angle) + (ROW - CENTER) * np.sin(angle)
-        outside = along > rng_bad.uniform(8, 50)
+        outside = (COLUMN - CENTER) * np.cos(angle) + (ROW - CENTER) * np.sin(angle) > rng_bad.uniform(8, 50)
         image[outside] = segments[outside] = 0
     truth = {"truth_bad": bad, "truth_flux": float(central.sum()), "truth_n_neighbours": len(layers) - 1}
     catalog = {"id": seed * MAX_GALAXIES + index + 1, **galaxy, "segval": label}
@@ -345,11 +332,10 @@ def simulate(n=2000, seed=0, *, neighbours=True, deeper=0, smaller=1, sharper=1,
     """Simulate a CANDELS-like sample, one galaxy in the middle of each stamp of 128 x 128 pixels (section 2.1).
 
     Galaxy `i` of a seed is the same, bit for bit, whatever `n` and `noise` (see `load_sample`); two seeds share no id.
-    The catalogue's `mag` is total (of both galaxies in an undetected close blend), `r_eff` semi-major; `truth_bad` is
-    one of BAD_KINDS or "", `truth_flux` the galaxy's noise-free light (e-/s), and there is `truth_n_neighbours`.
-    Without `neighbours` every central galaxy keeps its noise and its flaws: a perfect cleaning. The limit is `deeper`
-    magnitudes fainter than the paper's AB 23; radii (not below 1.1 pixels) and widths of WFC3/F160W's PSF are divided
-    by factors between 1 and `smaller` and `sharper`, uniform in the logarithm: other surveys, or shorter wavelengths.
+    `mag` is total (of both galaxies in an undetected close blend); `truth_bad` is one of BAD_KINDS or "", `truth_flux`
+    the light without noise (e-/s). Without `neighbours` galaxies keep their noise and flaws: a perfect cleaning. The
+    limit is `deeper` magnitudes fainter than AB 23; radii (not below 1.1 pixels) and the PSF's widths are divided by
+    factors between 1 and `smaller` and `sharper`, uniform in the logarithm.
     """
     for what, value, low, high in (("n", n, 1, MAX_GALAXIES), ("seed", seed, 0, MAX_SEED)):
         good = isinstance(value, numbers.Integral) and low <= value <= high

@@ -1,6 +1,7 @@
 """Empty sky: where it is on a stamp, and how to put some of it where light was taken away."""
 
 import warnings
+from itertools import islice
 
 import numpy as np
 from scipy import ndimage
@@ -50,8 +51,7 @@ def fill_with_sky(image: np.ndarray, hole: np.ndarray, empty: np.ndarray, rng: n
             return filled
         places = rng.integers((1, 1), (2 * ny, 2 * nx), (30, 2)).tolist()
         dy, dx = max(places, key=lambda place: np.count_nonzero(wide_empty[y + place[0], x + place[1]]))
-        there = np.s_[dy : dy + ny, dx : dx + nx]
-        patch = np.zeros(image.shape, bool)
+        there, patch = np.s_[dy : dy + ny, dx : dx + nx], np.zeros(image.shape, bool)
         patch[y, x] = wide_empty[y + dy, x + dx]
         filled[patch] = wide[there][patch]
         near = ndimage.maximum_filter(patch, 5)
@@ -86,16 +86,10 @@ def _bend(step, rim, width):
 
 def sky_bank(images: np.ndarray, segmaps: np.ndarray, size: int = 16) -> np.ndarray:
     """Stamps of pure sky, (size, ny, nx), from the emptiest ones of a sample: they fill what shifts and turns leave."""
-    covered = np.count_nonzero(segmaps, axis=(1, 2))
-    sky = []
-    for donor in np.argsort(covered, kind="stable")[: 4 * size]:
-        flat = flat_pixels(images[donor])
-        empty = empty_pixels(segmaps[donor]) & ~flat
-        if empty.any() and flat.mean() < 0.05:
-            sky.append((images[donor], empty))
-        if len(sky) == size:
-            break
-    if not sky:
+    emptiest = np.argsort(np.count_nonzero(segmaps, axis=(1, 2)), kind="stable")
+    donors = ((images[i], empty_pixels(segmaps[i]), flat_pixels(images[i])) for i in emptiest[: 4 * size])
+    good = ((image, empty & ~flat) for image, empty, flat in donors if flat.mean() < 0.05 and (empty & ~flat).any())
+    if not (sky := list(islice(good, size))):
         warnings.warn("no stamp has empty sky, so shifted and turned stamps are filled with zeros.", stacklevel=3)
         return np.zeros((1, *images.shape[1:]), np.float32)
     bank = np.empty((size, *images.shape[1:]), np.float32)

@@ -48,9 +48,8 @@ def true_places(truth: Table, shape: tuple[int, int]) -> tuple[np.ndarray, np.nd
 def match_positions(found: Detections, x: np.ndarray, y: np.ndarray, r_central: float) -> np.ndarray:
     """Which detection is which galaxy, all true positions known (section 3.3).
 
-    The brightest detections, as many as there are galaxies, go to the true positions `x`, `y` (k,), NaN for an empty
-    place, so that the sum of distances is smallest; a single one to the central galaxy if it lies within 0.5 of its
-    effective radius, else to the nearest companion. Returns indices into `found`, (k,); -1 where there is none.
+    As many of the brightest as there are galaxies go to `x`, `y` (k,), NaN for none, by the smallest sum of distances;
+    a single one to the central galaxy if within half its radius. Returns indices into `found`, (k,); -1: none.
     """
     matched, there = np.full(len(x), -1), np.flatnonzero(np.isfinite(x))
     distance = np.hypot(found.x[:, None] - x[there], found.y[:, None] - y[there])
@@ -102,10 +101,8 @@ def match(blends: Table, pred: Table) -> Table:
     require(good, f"{given}, expected the same ({len(blends)}, m).")
     x = np.where(np.isfinite(flux), x, np.nan)  # what has no flux is nobody's
     distance = np.hypot(true_x[:, :, None] - x[:, None], true_y[:, :, None] - y[:, None])
-    reach = np.maximum(np.asarray(blends["r_eff"]), NEAR)
-    far = ~(distance <= reach[:, :, None])
-    cost = np.where(far, 1e6, distance)
-    source = np.full(true_x.shape, -1)
+    far = ~(distance <= np.maximum(np.asarray(blends["r_eff"]), NEAR)[:, :, None])
+    cost, source = np.where(far, 1e6, distance), np.full(true_x.shape, -1)
     for i in np.flatnonzero((~far).any(axis=(1, 2))):
         galaxies, objects = linear_sum_assignment(cost[i])
         near = ~far[i, galaxies, objects]
@@ -117,8 +114,7 @@ def match(blends: Table, pred: Table) -> Table:
             nobody = np.nan if values.dtype.kind == "f" else 0
             none = np.full((*values.shape[:-1], 1), nobody, values.dtype)
             values = np.concatenate([values.filled(nobody), none], axis=-1)
-            places = source.reshape(len(source), *[1] * (values.ndim - 2), -1)
-            values = np.take_along_axis(values, places, axis=-1)
+            values = np.take_along_axis(values, source.reshape(len(source), *[1] * (values.ndim - 2), -1), axis=-1)
         table[name] = values
     table.meta["matching"] = "true positions: each galaxy has the object nearest to it"
     return table
@@ -151,13 +147,12 @@ def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
     require("flux" in found, f"{given}, expected an astropy Table with a column flux of shape (n, k).")
     given = f"{name} have {len(pred)} rows for {n} blends"
     require(len(pred) == n, f"{given}: give one row per blend, in the same order, NaN where nothing was found.")
-    k = np.shape(pred["flux"])[-1]
     shapes = {2: "(n, k), NaN where nothing was found", 4: "(n, ny, nx, k): stack the galaxies along the last axis"}
     for column, ndim, kinds in (("flux", 2, "fiu"), ("flux_err", 2, "fiu"), ("masks", 4, "b"), ("images", 4, "fiu")):
         if column in pred.colnames:
             values, what = pred[column], "booleans (masks > 0.5)" if kinds == "b" else "numbers"
             given = f"{name} have a column {column} of shape {values.shape} and dtype {values.dtype}"
-            good = values.ndim == ndim and values.dtype.kind in kinds and values.shape[-1] == k
+            good = values.ndim == ndim and values.dtype.kind in kinds and values.shape[-1] == np.shape(pred["flux"])[-1]
             require(good, f"{given}, expected {what} of shape {shapes[ndim]}.")
     if "case" in pred.colnames:
         unknown = sorted(set(np.ma.compressed(np.ma.asarray(pred["case"]).astype(str))) - set(CASES))

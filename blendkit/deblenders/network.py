@@ -4,19 +4,15 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
 from tqdm import tqdm
 
 from ..data.check import require
-from ..networks.backend import load_keras
+from ..networks.backend import Model, load_keras
 from ..networks.weights import brief, card_of, load
 from .base import PICTURES, check_images
-
-if TYPE_CHECKING:
-    import keras
 
 IN_THE_CENTRE = "pixels only: the network knows that the central galaxy is in the centre"
 INSIDE_MASKS = "flux is the light of the blend inside each mask: where masks overlap, it counts for both galaxies"
@@ -40,7 +36,7 @@ class Network:
         (ny, nx, k) for each blend.
     """
 
-    source: "str | os.PathLike | keras.Model"
+    source: str | os.PathLike | Model
     batch: int = 64
     masks: bool = False
     images: bool = False
@@ -68,8 +64,7 @@ class Network:
         good = all(want in (None, given) for want, given in zip(expected, shape, strict=True))
         require(good, f"{told}: cut them to this size around the central galaxy, or train a network on yours.")
         outputs = {key: tensor.shape[1:] for key, tensor in self._model.output.items()}
-        size = 1 if n == 1 else self.batch
-        kinds = PICTURES | {"out_of_domain": bool}
+        size, kinds = 1 if n == 1 else self.batch, PICTURES | {"out_of_domain": bool}
         columns = {key: np.empty((n, *tail), kinds.get(key, float)) for key, tail in outputs.items()}
         block = np.zeros((size, *shape, 1), np.float32)
         for start in tqdm(range(0, n, size), desc=self.name, disable=None if n > size else True, leave=False):

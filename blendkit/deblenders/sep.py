@@ -66,10 +66,7 @@ def sep_baselines(images: np.ndarray, truth: Table | None = None) -> dict[str, T
 
 
 def measure_stamps(images, truth, columns, measure, *, small_batch, members=2, n_jobs=None, desc="SEP") -> Table:
-    """What ``measure(image, found, matched, position)`` gives of each stamp; NaN and False where it or SEP fails.
-
-    A dict with `columns`, each (k,) or, of `PICTURES`, (ny, nx, k); `position` is None without `truth`.
-    """
+    """The `columns`, (k,) or `PICTURES`, that ``measure(image, found, matched, position)`` gives of each stamp."""
     images = base.check_images(images, truth)
     n, k, positions, matching = len(images), members, [None] * len(images), base.PIXELS_ONLY
     if truth is not None:

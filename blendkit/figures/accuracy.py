@@ -46,8 +46,7 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
     """
     panels, ylabels = _panels_of(blends, predictions), [f"{member}: recovered (AB mag)" for member in MEMBERS]
     title = "Recovered magnitudes: the closer to the line the better, above it is too faint"
-    caption = f"{_INSET}{_said_of(predictions)}"
-    with _panels(predictions, ylabels, "isolated (AB mag)", title, caption) as (fig, axes):
+    with _panels(predictions, ylabels, "isolated (AB mag)", title, f"{_INSET}{_said_of(predictions)}") as (fig, axes):
         for ax, rows in zip(axes.flat, panels.values(), strict=True):
             counted = f"n {np.isfinite(rows['measured'][rows['counts']]).sum():,} of {len(rows):,}"
             _recovered_panel(ax, blends, rows[rows["counts"]], counted, "failed")

@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
@@ -20,12 +19,9 @@ from ..data.check import require
 from ..data.sample import Sample
 from ..metrics.bootstrap import weighted_mean, with_errors
 from ..metrics.scores import flux_scores, iou
-from ..networks.backend import load_keras
+from ..networks.backend import Model, load_keras
 from .style import COLOURS, LAYERS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends
 from .style import stamp_grid, window_around
-
-if TYPE_CHECKING:
-    import keras
 
 _LOSSES = {"loss": ("training", "0.5"), "val_loss": ("validation: other galaxies", COLOURS["methods"][0])}
 
@@ -121,7 +117,7 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
     return fig
 
 
-def activations(network: "keras.Model", sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
+def activations(network: Model, sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
     """What layers of a network make of the first blend: four maps that differ much (section 3.1)."""
     (image,), (mask,), _ = render(sample, some_blends(blend)[:1])
     inner = load_keras().Model(network.input, {name: network.get_layer(name).output for name in names})
@@ -145,7 +141,7 @@ def activations(network: "keras.Model", sample: Sample, blend: Table, names=("co
     )  # fmt: skip
 
 
-def masks_seen(sample: Sample, blends: Table, networks: "Mapping[str, keras.Model]") -> Figure:
+def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, Model]) -> Figure:
     """Masks that `networks` give for the first three blends, beside the true ones; IoU of what is above 0.5."""
     blends = some_blends(blends)[:3]
     images, masks, _ = render(sample, blends)
@@ -164,7 +160,7 @@ def masks_seen(sample: Sample, blends: Table, networks: "Mapping[str, keras.Mode
     )  # fmt: skip
 
 
-def shares_seen(sample: Sample, blends: Table, network: "keras.Model") -> Figure:
+def shares_seen(sample: Sample, blends: Table, network: Model) -> Figure:
     """The share of each pixel's light that a network of images gives to either galaxy, and the galaxies of it."""
     blends = some_blends(blends)[:3]
     images, masks, fluxes = render(sample, blends)
@@ -245,11 +241,10 @@ def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
     return fig
 
 
-def network_diagram(network: "keras.Model") -> Figure:
+def network_diagram(network: Model) -> Figure:
     """A model as a row of bars, from the blend to what it gives (figures 3 and 4), then one for each network in it."""
     inner = [layer for layer in network.layers if hasattr(layer, "layers")]
-    rows = {one: _blocks(one) for one in (network, *inner)}
-    total = network.count_params()
+    rows, total = {one: _blocks(one) for one in (network, *inner)}, network.count_params()
     most = max(sum(layer.count_params() for layer in block.layers) for one in inner or rows for block in rows[one][0])
     title = f"{network.name}: {total:,} parameters, {100 * most / max(total, 1):.0f} % of them in one block"
     kinds = {_kind(layer) for blocks, _ in rows.values() for block in blocks for layer in block.layers}
@@ -307,15 +302,7 @@ def _draw_blocks(ax, blocks, skips):
             widths, tall = np.array([0.7 * pitch]), 0.6
             ax.text(x, 0, next(iter(bars)).name, ha="center", va="center", weight="bold")
         edges = x - widths.sum() / 2 + np.cumsum([0, *widths])
-        ax.bar(
-            edges[:-1],
-            tall,
-            widths,
-            -tall / 2,
-            align="edge",
-            color=[LAYERS[kind] for kind in kinds],
-            ec="black",
-        )
+        ax.bar(edges[:-1], tall, widths, -tall / 2, align="edge", color=[LAYERS[kind] for kind in kinds], ec="black")
         shape = max(shapes, key=lambda shape: (shapes.count(shape), np.prod(shape)))
         label = "×".join(map(str, shape[:2])) + "".join(f"\n× {n}" for n in shape[2:3])
         if parameters := sum(layer.count_params() for layer in block.layers):

@@ -162,10 +162,9 @@ def example_rows(blends: Table, n: int, by: str) -> np.ndarray:
 
 
 def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) -> Table:
-    """How often two galaxies are found as two, by distance and by which of them is brighter.
+    """In what share of `n` blends all galaxies are found (`two`), by distance (pixels) and kind of companion.
 
-    For each `companion` ("brighter" by more than 0.5 mag, "alike", "fainter") and equally full bin of distances: edges
-    `low`, `high` and mean `distance` (pixels), `n` blends, share `two` in which all galaxies were found, `two_err`.
+    Kinds are "brighter" by more than 0.5 mag, "alike" and "fainter"; bins of distances, `low` to `high`, equally full.
     """
     require(len(n_detected) == len(blends), f"{len(n_detected)} numbers for {len(blends)} blends, expected one each.")
     two = np.asarray(n_detected) == (np.asarray(blends["id"]) >= 0).sum(axis=1)
@@ -201,10 +200,7 @@ def detection_curve(blends: Table, n_detected: Sequence[int], guesses: Mapping[s
 
 
 def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
-    """Noise (robust sigma, e-/s) within 20 px of the edge of the companion's stamp; outside is what was filled.
-
-    ``zero_inside``, ``zero_outside``, ``sky_inside``, ``sky_outside``: more than 10 px from segments, in ``n_blends``.
-    """
+    """Robust sigmas (e-/s), ``zero_inside`` to ``sky_outside``, near the edge of the companion's stamp; `n_blends`."""
     return _edge_pixels(sample, blends)[0]
 
 

@@ -3,9 +3,8 @@
 from .. import lazy
 
 _NAMES = {
-    "comparing": "ExamSliders paper_cases plus_minus published",
-    "experiments": "beside_the_paper convolutions downhill error_ratios lone_light lone_objects mean_ious networks_of "
-    "report_card shipped_networks truth_check",
+    "experiments": "ExamSliders beside_the_paper convolutions downhill error_ratios lone_light lone_objects mean_ious "
+    "networks_of paper_cases plus_minus published report_card shipped_networks truth_check",
     "exercises": "check",
     "learning": "leak_experiment network_sizes shipped_histories sizes_table2 small_lessons stand_ins take_exam",
     "scoreboard": "class_images submit",

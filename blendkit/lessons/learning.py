@@ -16,7 +16,7 @@ from ..metrics.scores import flux_scores
 from ..networks.builders import BUILDERS
 from ..networks.training import Plan, history, plan_of, train
 from ..networks.weights import card_of, load, shipped
-from .comparing import formatted
+from .experiments import formatted
 
 LESSON_EPOCHS = {"quick": 24, "tutorial": 100, "paper": 200}
 LEAK_EPOCHS = {"quick": 30, "tutorial": 40, "paper": 80}
@@ -47,8 +47,7 @@ def stand_ins(networks: dict[str, keras.Model], profile: str) -> tuple[dict[str,
 
 def shipped_histories() -> dict[str, Table]:
     """Losses in the trainings of the networks that come with blendkit, as `blendkit.training.history` gives yours."""
-    cards = shipped().items()
-    return {name: Table({"epoch": np.arange(card["epochs"]) + 1} | card["history"]) for name, card in cards}
+    return {name: Table({"epoch": np.arange(card["epochs"]) + 1} | card["history"]) for name, card in shipped().items()}
 
 
 def take_exam(images: np.ndarray, shown: dict[str, keras.Model], yours: dict[str, keras.Model]) -> dict[str, Table]:

@@ -28,7 +28,7 @@ from ..deblenders.methods import checked, labelled, measure
 from ..deblenders.network import Network
 from ..metrics.scores import by_member, measurements, tabulate
 from ..widgets.answers import tallied, tally_line
-from .comparing import Readable
+from .experiments import Readable
 
 GALAXIES, BLENDS, SEED = 240, 500, 64_128  # the class's set; no shipped network and no notebook knows this seed
 SOFT, STEPS = 0.275, 400  # of images on their way: steps of 1/8 of the sky's noise, of 0.25 % where they are bright
@@ -198,8 +198,7 @@ def _asked(address, body=None):
         try:
             kind = {"Content-Type": "application/json"}
             answer = session.request("POST" if body else "GET", address, data=body, headers=kind, timeout=60)
-            packed = answer.headers.get("Content-Type") == "application/octet-stream"
-            told = answer.content if packed else answer.json()
+            told = answer.content if answer.headers.get("Content-Type") == "application/octet-stream" else answer.json()
         except requests.RequestException as error:
             why = f"{address} does not answer as a scoreboard ({type(error).__name__})"
             raise ConnectionError(f"{why}: ask the tutor for its address, and whether it runs.") from None

@@ -29,7 +29,7 @@ from ..networks.world import KINDS, strange_stamps
 from ..widgets import view
 from ..widgets.answers import Asked, AskingBoard
 from ..widgets.view import Panel, row, status
-from .comparing import formatted
+from .experiments import formatted
 
 _WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 CONDITIONS, STRANGE = _WORDS["conditions"], _WORDS["strange"]
@@ -104,11 +104,10 @@ def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], cond
     for condition, values in conditions.items():
         values = np.unique(np.maximum(values, least)) if condition == "noise" else values
         images = np.concatenate([observed(sample, blends, **{condition: value}) for value in values])
-        answers = measure(images, methods)
         for k, value in enumerate(values):
             true = _true(sample, blends, value if condition == "third" else np.inf)
             true = true * (value if condition == "units" else 1)
-            for method, pred in answers.items():
+            for method, pred in measure(images, methods).items():
                 pred = pred[k * n : (k + 1) * n]
                 flux, error = (pred[c] if c in pred.colnames else np.nan for c in ("flux", "flux_err"))
                 percent = np.nan_to_num(100 * np.abs(flux / true - 1), nan=100).ravel()
@@ -168,10 +167,7 @@ def two_skies(seed: int = 0) -> Figure:
 
 
 def crowding(sample: Sample, n: int = 40, seed: int = 0, most: int = 6) -> Table:
-    """What `fractions` takes for the sky level of stamps with 0 to `most` galaxies, where the true one is zero.
-
-    In units of the noise its median `bias`, `low` and `high` (16 and 84 %), and that of the pixels' median, `plain`.
-    """
+    """Sky levels (sigma; the true one is 0) of stamps with 0 to `most` galaxies, by `fractions` and `plain` medians."""
     rows = []
     for members in range(most + 1):
         blends = draw_blends(sample, n, seed, members=members)
@@ -233,7 +229,6 @@ class TrustExplorer(AskingBoard):
         self.methods = [Asked(name, method) for name, method in labelled(methods).items()]
         stamps = {"width": "470px", "max_width": "100%"}
         self.view, self.answer = view.StampsView(sigma=NOISE, layout=stamps), ipw.HTML()
-
         look = {"style": {"description_width": "10.5em"}, "layout": {"width": "28em", "max_width": "100%"}}
         least = max(0.5, round(_own_noise(sample) * 2**0.5 / NOISE, 1))
         has = f"yours: ≥ {least}" if least > 0.5 else "× survey's"

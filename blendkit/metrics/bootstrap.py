@@ -8,10 +8,7 @@ from ..data.check import require
 
 
 def resample(galaxies: np.ndarray, n_bootstrap: int = 200, seed: int = 0) -> np.ndarray:
-    """How often each row is in each resample, (n_bootstrap, n) int32, where galaxies are drawn with all of their rows.
-
-    `galaxies`, (n,): which one each row measures. The same seed and number of them give the same draws, in any order.
-    """
+    """How often each row, of the galaxy in `galaxies` (n,), is in each resample of galaxies, (n_bootstrap, n) int32."""
     names, galaxy_of_row = np.unique(np.asarray(galaxies), return_inverse=True)
     require(len(names), "There are no rows to resample, expected at least one: check the selection.")
     return _draws(len(names), n_bootstrap, seed)[:, galaxy_of_row]
@@ -54,15 +51,12 @@ def robust_scatter(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def with_errors(statistics: list, galaxies: np.ndarray, n_bootstrap: int = 200, seed: int = 0) -> np.ndarray:
-    """Each statistic of all rows, a function from weights (m, n) to values (m,), and its error from resamples, (k, 2).
-
-    NaN without rows; errors also with a single galaxy, which is alike in all resamples and tells nothing of others.
-    """
+    """Each statistic (a function from weights (m, n) to values (m,)) of all rows, its error from resamples: (k, 2)."""
     result = np.full((len(statistics), 2), np.nan)
     if len(galaxies):
         once = np.ones((1, len(galaxies)), np.int32)
         result[:, 0] = [statistic(once)[0] for statistic in statistics]
-    if len(np.unique(galaxies)) > 1:
+    if len(np.unique(galaxies)) > 1:  # one alone is alike in all resamples and tells nothing of others
         weights = resample(galaxies, n_bootstrap, seed)
         result[:, 1] = [statistic(weights).std(ddof=1) for statistic in statistics]
     return result

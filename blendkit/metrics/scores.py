@@ -28,7 +28,6 @@ BAD_TRUTH = "True values are missing, infinite, or fluxes not positive: drop the
 Predictions = Mapping[str, Table]
 ALL_SCORES, PULLS, PANEL = tuple(STATISTICS)[:8], tuple(STATISTICS)[8:13], ("bias", "scatter", "outliers", "mape_mag")
 MEASURED = ("true", "measured", "error", "mag_true", "mag_measured")
-LEFT_OUT = "neither: blends whose detection case does not count for this member (figure_5_rows)"
 
 
 def magnitude_scores(mag_true: ArrayLike, mag_measured: ArrayLike) -> dict[str, int | float]:
@@ -135,7 +134,7 @@ def figure_5(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200,
     counts = np.asarray(rows["counts"])
     table = tabulate(rows[counts], ("method", "member"), None, PANEL, n_bootstrap, seed)
     left_out = [np.count_nonzero(mask & ~counts) for _, mask in by_member(rows)]
-    table.add_column(Column(left_out, description=LEFT_OUT), name="left_out", index=4)
+    table.add_column(Column(left_out, description=KEYS["left_out"]), name="left_out", index=4)
     return table
 
 

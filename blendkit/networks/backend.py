@@ -9,7 +9,9 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+Model = Any  # a keras.Model, from a library that is loaded late
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -64,7 +66,5 @@ def device() -> str:
 
 def version(package: str) -> str | None:
     """The installed version of a package, None where it is missing."""
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -94,7 +94,7 @@ def to_pixels(patches):
 def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.Model:
     """The network that divides every pixel's light between the two galaxies and the sky.
 
-    From blends (n, ny, nx, 1) to a dict: `fluxes` and `errors` (n, 2), `masks` and `images` (n, ny, nx, 2). The layer
+    From blends (n, ny, nx, 1) to a dict: `fluxes` and `errors` (n, 2), `masks`, `shares`, `images` (n, ny, nx, 2). Its
     "locate" finds both galaxies in the blend and in the blend turned about the centre; "separate" sees the blend turned
     about them and gives each pixel three shares (central, companion, sky). The images are share x (blend - sky level);
     a flux is their sum, times a learned factor of at most 1.35 for light that is lost in the sky. Where `out_of_domain`
@@ -114,7 +114,8 @@ def fractions(width: int = 48, *, shape: tuple[int, int] = (128, 128)) -> keras.
     beyond = (noise < RANGES["sigma"][0] / 1.25) | (noise > RANGES["sigma"][1] * 1.25)
     outputs = {"fluxes": unit[:, None] * out["fluxes"], "errors": unit[:, None] * errors}
     outputs["out_of_domain"] = ops.where(beyond, 1.0, odd)
-    outputs["images"] = to_pixels(_shares(out["shares"])) * (blend * unit[:, None, None])[..., None]
+    outputs["shares"] = to_pixels(_shares(out["shares"]))
+    outputs["images"] = outputs["shares"] * (blend * unit[:, None, None])[..., None]
     return keras.Model(image, outputs | {"masks": ops.sigmoid(to_pixels(out["masks"]))}, name="fractions")
 
 

@@ -58,8 +58,7 @@ def unet(depth: int = 5, filters: int = 32, *, shape: tuple[int, int] = (128, 12
         x = layers.Concatenate(name=f"up{level}_skip")([seen[level - 1], x])
         for i in (1, 2):
             x = _convolution(width, f"up{level}_conv{i}")(x)
-    masks = layers.Conv2D(2, 1, activation="sigmoid", dtype="float32", name="masks")(x)
-    return keras.Model(blend, masks, name="unet")
+    return keras.Model(blend, layers.Conv2D(2, 1, activation="sigmoid", dtype="float32", name="masks")(x), name="unet")
 
 
 def blend2mask2flux(
@@ -84,8 +83,7 @@ def as_dict(outputs: Any) -> dict[str, Any]:
     if not isinstance(outputs, dict):
         outputs = {"fluxes" if len(outputs.shape) == 2 else "masks": outputs}
     for name in RANKS.keys() & outputs.keys():
-        shape = tuple(outputs[name].shape)
-        wanted = "(n, k)" if RANKS[name] == 2 else "(n, ny, nx, k)"
+        shape, wanted = tuple(outputs[name].shape), "(n, k)" if RANKS[name] == 2 else "(n, ny, nx, k)"
         given = f"the network's {name} have shape {shape}, expected {wanted} for k galaxies"
         good = len(shape) == RANKS[name] and shape[-1] > 1
         require(good, f"{given}: give it such outputs, or a dict of them by name.")

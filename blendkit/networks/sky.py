@@ -18,8 +18,7 @@ def measure_sky(images, full: bool = True):
     """
     cells = ops.average_pool(images[..., None], 8, strides=8, data_format="channels_last")[..., 0]
     cells = ops.sort(ops.reshape(cells, (-1, cells.shape[1] * cells.shape[2])), axis=1)
-    level = cells[:, cells.shape[1] // 4][:, None, None]
-    some = images[:, ::2, ::2]
+    level, some = cells[:, cells.shape[1] // 4][:, None, None], images[:, ::2, ::2]
     noise = 5 * _below(some - level, np.inf)
     for pixels in [some] * 9 + [images] * full:
         off = pixels - level

@@ -5,7 +5,7 @@ import json
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pooch import file_hash
@@ -14,10 +14,7 @@ from ..data.check import PathLike, require
 from ..data.remote import drafted
 from ..data.sample import Sample
 from ..data.simulate import MAX_GALAXIES
-from .backend import load_keras
-
-if TYPE_CHECKING:
-    import keras
+from .backend import Model, load_keras
 
 FOLDER = Path(__file__).resolve().parents[1] / "shipped" / "weights"  # of those that come with the package
 H5 = ".weights.h5"
@@ -25,7 +22,7 @@ NEEDED = {"architecture", "arguments", "sha256", "parameters"}
 CARDS = weakref.WeakKeyDictionary()  # of the networks that were loaded here
 
 
-def save(network: "keras.Model", folder: PathLike, name: str, card: Mapping[str, Any]) -> Path:
+def save(network: Model, folder: PathLike, name: str, card: Mapping[str, Any]) -> Path:
     """Write ``name.weights.h5`` and then its card, which tells `architecture` and `arguments`, as ``name.json``."""
     import h5py  # comes with Keras
 
@@ -44,7 +41,7 @@ def save(network: "keras.Model", folder: PathLike, name: str, card: Mapping[str,
     return Path(folder) / f"{name}{H5}"
 
 
-def load(source: PathLike) -> tuple["keras.Model", dict]:
+def load(source: PathLike) -> tuple[Model, dict]:
     """A trained network and its card, by a name in `shipped`, from its ``.weights.h5``, folder or a ``.keras`` file."""
     named = isinstance(source, str) and (FOLDER / f"{source}.json").is_file()
     path = FOLDER / f"{source}{H5}" if named else Path(source).expanduser()
@@ -78,7 +75,7 @@ def load(source: PathLike) -> tuple["keras.Model", dict]:
     return network, card
 
 
-def card_of(network: "keras.Model") -> dict:
+def card_of(network: Model) -> dict:
     """The card that came with a network in memory; empty where `load` did not give it."""
     return CARDS.get(network, {})
 

@@ -58,8 +58,8 @@ class BlendExplorer(AskingBoard):
         called = next((name for name, value in known if value is sample and not name.startswith("_")), "sample")
         self.view = view.BlendView(shape=list(shape), sigma=sky_noise(sample), called=called)
         self.verdict, self.answer = ipw.HTML(), ipw.HTML()
-        given = f"galaxy {central} was given twice: choose two different ones."
-        require(central is None or central != companion, given)
+        once = central is None or central != companion
+        require(once, f"galaxy {central} was given twice: choose two different ones.")
         by_light = sample.catalog["id"][np.argsort(sample.catalog["mag"], kind="stable")].tolist()
         third = len(by_light) // 3
         pair = by_light[third], by_light[max(len(by_light) // 2, third + 1)]  # of medium brightness
@@ -206,9 +206,8 @@ class BlendExplorer(AskingBoard):
     def _count(self, measured):
         """Count a round of the guess game, once the truth is seen."""
         offs = {who: np.abs(delta_mag(self.recipe, {"flux": np.array([flux])})) for who, flux in measured.items()}
-        offs = {
-            n: float(np.fmin(off, MISSED).mean()) for n, off in offs.items() if n != "you" or np.isfinite(off).all()
-        }
+        means = {who: float(np.fmin(off, MISSED).mean()) for who, off in offs.items()}
+        offs = {who: mean for who, mean in means.items() if who != "you" or np.isfinite(offs[who]).all()}
         at, counted = self._rounds.setdefault(frozenset(self.view.pair), (self._at, offs))
         if at == self._at:  # a later guess counts nothing, a method that is asked later does
             counted |= {who: off for who, off in offs.items() if who != "you"}
@@ -216,13 +215,10 @@ class BlendExplorer(AskingBoard):
     def page(self) -> dict:
         """What the explorer of a page needs, ready for JSON: the galaxies now shown and others, spread in magnitude."""
         some = self.sample[view.spread(self.sample, list(map(int, self.view.pair)), OFFERED)]
-        whites, sliders = np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), []
-        galaxies = [
-            {"id": str(i), "name": name, "white": white, "mag": float(mag), "r_eff": float(r_eff), "flux": flux}
-            for (i, mag, r_eff), (name, _), white, flux in zip(
-                some.catalog["id", "mag", "r_eff"], view.named(some), whites, true_fluxes(some).tolist(), strict=True
-            )
-        ]
+        known = {"id": list(map(str, some.catalog["id"])), "name": [name for name, _ in view.named(some)]}
+        known |= {name: np.asarray(some.catalog[name], float).tolist() for name in ("mag", "r_eff")}
+        known |= {"white": np.percentile(some.images, 99.9, axis=(1, 2)).tolist(), "flux": true_fluxes(some).tolist()}
+        galaxies, sliders = [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)], []
         for name, slider in self.sliders.items():
             texts = [text for text, _ in getattr(slider, "options", ())] or None
             low, high, step = (0, len(texts) - 1, 1) if texts else (slider.min, slider.max, slider.step)
@@ -233,9 +229,8 @@ class BlendExplorer(AskingBoard):
             "bank": _bytes(self.sample.sky), "field": _bytes(view.noise_field(self.view.shape)),
             "thumbs": view.thumbnails(some.images, self.view.sigma),
         }  # fmt: skip
-        ids = [galaxy["id"] for galaxy in galaxies]
         return {
-            "galaxies": galaxies, "start": [ids.index(i) for i in self.view.pair], "sliders": sliders,
+            "galaxies": galaxies, "start": [known["id"].index(i) for i in self.view.pair], "sliders": sliders,
             "settings": {name: getattr(slider, "index", slider.value) for name, slider in self.sliders.items()},
             "zeropoint": self.sample.zeropoint,
             **{name: base64.b64encode(sent).decode() for name, sent in data.items()},

@@ -1,0 +1,518 @@
+"""A field: an image of the sky in, a catalogue with errors out, from a stamp to a survey."""
+
+import os
+import re
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import sep
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import NDData, StdDevUncertainty
+from astropy.table import Column, Table, vstack
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+from scipy import ndimage
+from scipy.interpolate import RectBivariateSpline, make_interp_spline
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from ..data.check import plain, require
+from ..data.photometry import kron_flux
+from ..data.remote import drafted
+from ..data.sample import PIXEL_SCALE, digest
+from ..data.sky import NOISE, flat_pixels, sky_noise
+from ..networks.backend import load_keras
+from ..networks.weights import card_of, load
+from .network import XLA_PAYS
+
+CELL = 64  # pixels on a side: in each cell the sky's level and noise are measured
+MARGIN = 256  # pixels about a tile that are looked at with it
+BATCH = 16  # stamps that are asked together
+SMALLEST = 32  # pixels on a side of an image
+DETECT = {"thresh": 2.0, "minarea": 8, "deblend_cont": 0.001, "filter_type": "conv", "segmentation_map": True}
+ZEROPOINTS = ("ABMAGZP", "MAGZERO", "MAGZPT", "MAGZP", "ZEROPOINT", "ZEROPNT", "ZPAB", "PHOTZP")
+COLUMNS = "id x y ra dec flux flux_err mag mag_err sep_flux size group n_in_group blended edge masked saturated"
+UNITS = {"x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "mag": "mag", "mag_err": "mag", "size": "pix"}
+MAPS = ("segmap", "model", "residual")
+_one_at_a_time = threading.Lock()
+
+
+def measure_field(
+    image, zeropoint=None, *, network="fractions", rms=None, weight=None, mask=None, hdu=None, pixel_scale=None,
+    saturation=None, tile: int = 1024, maps: bool = False, out: str | os.PathLike | None = None, client=None,
+):  # fmt: skip
+    """Detect and measure every object of an image of the sky, each by the share of the light that is its own.
+
+    Returns a table, a row to each object: `id`, `x`, `y` (pixels, the first is 0) and, where the image has a WCS, `ra`,
+    `dec`; `flux`, `flux_err` in the image's unit and `mag`, `mag_err` from the network; `sep_flux`, SEP's FLUX_AUTO
+    with other objects blanked; `size`, the half-light radius in pixels; `group` and `n_in_group`, of objects whose
+    segments touch; `blended`, the probability that it is itself two, if the network tells; and flags: `edge` and
+    `masked` (its segment touches the image's border, masked pixels), `saturated`, `out_of_domain` (its stamp is unlike
+    all that the network has seen). With `maps` a tuple: table, segmentation map (by `id`), model (the sum of all
+    separated objects) and residual, image - model.
+
+    Parameters
+    ----------
+    image : path of a FITS file, astropy.nddata.CCDData, or array (ny, nx)
+        Counts per second or flux densities per pixel, in any unit (of arrays without one, e-/s); NaN: not known.
+    zeropoint : float, optional
+        AB magnitude of 1 in the image's unit; else from a unit in Jy, or the header: MAGZERO and its kin as they
+        stand, PHOTFLAM and PHOTPLAM as of counts per second, or of EXPTIME where BUNIT has counts alone.
+    network : name, path or keras.Model; as in `blendkit.deblenders.Network`, one that tells shares
+    rms, weight, mask : path or array (ny, nx), optional
+        How the noise varies, as sigma or as inverse variance (its scale is measured), and bad pixels.
+    hdu : int or str, optional; the extension of a FITS file, else the first with two dimensions
+    pixel_scale : float, optional
+        Arcseconds per pixel where no WCS tells them. An image that differs by more than 10 % from what the network
+        knows is resampled, its light conserved; everything is given back in the image's own pixels.
+    saturation : float, optional; pixels from here on are saturated, by default the header's SATURATE
+    tile : int; pixels on a side that are worked on together, a multiple of 64: of no consequence but for memory
+    maps : bool; whether to return the maps
+    out : path, optional
+        A folder for catalogue.ecsv and .fits, segmap.fits, model.fits and residual.fits. Finished tiles are kept there
+        until all are: a call that was stopped goes on.
+    client : dask.distributed.Client, optional
+        The workers of your cluster measure the tiles; they must see the files, `out` as well.
+    """
+    require(tile > 0 and tile % CELL == 0, f"tile = {tile} was given, expected a multiple of {CELL}: take 1024.")
+    named = isinstance(network, str | os.PathLike)
+    require(named or not client, "a network in memory and a client were given, expected a name or path: save it.")
+    network = network, os.stat(network).st_mtime_ns if named and os.path.exists(network) else 0
+    card = _asked(*network)[1]
+    frame = _open(image, zeropoint, (rms, weight, mask), hdu, pixel_scale, saturation, card)
+    key = digest(*_facts(frame), f"{card.get('sha256', network)} {tile} {DETECT}".encode())
+    (ny, nx), frame = frame.grid, _with_sky(frame)
+    boxes = [(y, min(y + tile, ny), x, min(x + tile, nx)) for y in range(0, ny, tile) for x in range(0, nx, tile)]
+    with TemporaryDirectory(prefix="blendkit-") as temporary:
+        home = Path(out or temporary).expanduser()
+        files = {box: home / f"tiles-{key}" / f"{box[0]}-{box[2]}.ecsv" for box in boxes}
+        todo = [box for box, file in files.items() if not file.is_file()]
+        done = _measured(todo, frame, network, bool(out or maps), client, home / f"tiles-{key}")
+        for box, table, pictures in tqdm(done, desc="field", unit="tile", total=len(todo), disable=None, leave=False):
+            with drafted(files[box].parent) as draft:  # the .npz moves before the .ecsv
+                np.savez_compressed(draft / f"{files[box].stem}.npz", **pictures)
+                Table(table).write(draft / files[box].name)
+        table = _catalogue(frame, vstack([Table.read(file) for file in files.values()]), card)
+        if out or maps:
+            with drafted(home, 12 * frame.shape[0] * frame.shape[1]) as draft, _quiet():
+                _write_maps(draft, frame, files)
+                for kind in ("ecsv", "fits"):
+                    table.write(draft / f"catalogue.{kind}")
+            shutil.rmtree(home / f"tiles-{key}", ignore_errors=True)
+        if maps:
+            return table, *(fits.getdata(home / f"{name}.fits", memmap=False) for name in MAPS)
+    return table
+
+
+def ask(network, light: np.ndarray, at: np.ndarray, noise: float, origin=(0, 0)) -> Iterator[dict[str, np.ndarray]]:
+    """What a network says of objects of an image without its sky level: a dict for each batch of them.
+
+    It has `fluxes`, `errors` (n, 2), of the object and of all the rest, `share` (n, ny, nx), what part of each pixel's
+    light is the object's, `out_of_domain` (n,), `blended` (n,) where the network tells it, and `stamps`. What is NaN or
+    beyond the image is filled with noise, of the same places the same.
+
+    Parameters
+    ----------
+    network : name, path or keras.Model
+    light, noise : array (ny, nx), NaN where nothing is known, and the noise per pixel
+    at : array of int, shape (n, 2), row and column of each object
+    origin : row and column of the first pixel in a larger image
+    """
+    model, _ = _asked(*network) if isinstance(network, tuple) else _asked(network)
+    shape = model.input_shape[1:3]
+    padded = np.pad(light, [(n // 2, n // 2) for n in shape], constant_values=np.nan)
+    y, x = ((np.arange(n) + o - m // 2) % m for n, o, m in zip(padded.shape, origin, shape, strict=True))
+    bank = sky_noise(np.random.default_rng(0), shape, noise).astype(np.float32)
+    views = np.lib.stride_tricks.sliding_window_view(np.where(np.isnan(padded), bank[y][:, x], padded), shape)
+    unit = NOISE / noise  # so that a stamp is strange for what is on it, not for its units
+    for start in range(0, len(at), BATCH):
+        rows = at[start : start + BATCH]
+        stamps = np.zeros((BATCH, *shape, 1), np.float32)
+        stamps[: len(rows), ..., 0] = views[rows[:, 0], rows[:, 1]]
+        with _one_at_a_time:
+            answer = model.predict_on_batch(unit * stamps) | {"stamps": stamps[..., 0]}
+        answer = {name: values[: len(rows)] for name, values in answer.items()}
+        yield answer | {name: answer[name] / unit for name in ("fluxes", "errors")}
+
+
+@lru_cache(2)
+def _asked(network, changed=0):
+    """A network that gives what is asked for and nothing else, compiled; and its card."""
+    keras = load_keras()
+    network, card = (network, card_of(network)) if isinstance(network, keras.Model) else load(network)
+    given = network.output if isinstance(network.output, dict) else {}
+    told = f"the network {network.name!r} gives {', '.join(given) or 'one array'}, expected shares of the light"
+    require("shares" in given, f"{told}: use 'fractions' or one that was trained like it.")
+    wanted = {name: given[name] for name in ("fluxes", "errors", "out_of_domain", "blended") if name in given}
+    model = keras.Model(network.input, wanted | {"share": given["shares"][..., 0]}, name=f"ask_{network.name}")
+    if keras.config.backend() == "tensorflow" and network.name in XLA_PAYS:
+        model.jit_compile = True
+    return model, card
+
+
+@dataclass(frozen=True)
+class _OnDisk:
+    """A picture in a FITS file, of which only what is sliced is read."""
+
+    path: str
+    hdu: int = 0
+
+    def __getitem__(self, where):
+        with _quiet(), fits.open(self.path, memmap=False) as hdus:
+            return hdus[self.hdu].section[where]
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """An image, and how to look at it on a grid of pixels of the size that the network knows."""
+
+    data: Any  # as `mask` and `noise` an array or `_OnDisk`
+    shape: tuple[int, int]
+    step: float  # the image's pixels in one of the grid
+    zeropoint: float
+    unit: u.UnitBase
+    pixel_scale: float  # of the image, arcsec
+    wcs: WCS | None
+    mask: Any
+    noise: Any  # how it varies,
+    power: float  # and what makes it a sigma
+    saturation: float
+    levels: np.ndarray | None = None  # of the sky, in each cell of the grid
+    sigma: float = 1  # of the sky's noise on the grid,
+    scale: float = 1  # and in units of `noise`
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return tuple(round(n / self.step) for n in self.shape)
+
+    def around(self, box) -> tuple[int, int, int, int]:
+        """A box of the grid (first row, end, first column, end) with its margin."""
+        (y0, y1, x0, x1), (ny, nx) = box, self.grid
+        return max(y0 - MARGIN, 0), min(y1 + MARGIN, ny), max(x0 - MARGIN, 0), min(x1 + MARGIN, nx)
+
+    def read(self, y0, y1, x0, x1) -> tuple[np.ndarray, np.ndarray]:
+        """A box of the image, float32, NaN where nothing is known; and how large the noise is there."""
+        here = np.s_[y0:y1, x0:x1]
+        with np.errstate(over="ignore"):
+            pixels = np.array(self.data[here], np.float32)
+            noise = np.ones_like(pixels) if self.noise is None else np.array(self.noise[here], np.float32)
+        bad = ~np.isfinite(pixels) | ~(np.isfinite(noise) & (noise > 0)) | (flat_pixels(pixels) & (pixels == 0))
+        if self.mask is not None:
+            bad |= np.asarray(self.mask[here]) != 0
+        pixels[bad], noise[bad] = np.nan, 1
+        return pixels, noise**self.power
+
+    def window(self, box) -> tuple[np.ndarray, np.ndarray]:
+        """The same of a box of the grid; where the grid's pixels are others, each has the light that falls on it."""
+        if self.step == 1:
+            return self.read(*box)
+        low = [max(int(a * self.step) - 16, 0) for a in box[::2]]
+        high = [min(int(b * self.step) + 16, n) for b, n in zip(box[1::2], self.shape, strict=True)]
+        pixels, noise = self.read(low[0], high[0], low[1], high[1])
+        bad = np.isnan(pixels)
+        pixels[bad] = 0 if bad.all() else np.median(pixels[~bad])
+        parts = [pixels, noise, bad]
+        for axis in (0, 1):
+            edges = np.arange(box[2 * axis], box[2 * axis + 1] + 1) * self.step - low[axis]
+            for i, part in enumerate(parts):
+                sums = np.pad(np.cumsum(part, axis, dtype=float), [(1 - axis, 0), (axis, 0)])
+                spline = make_interp_spline(np.arange(sums.shape[axis]), sums, axis=axis)
+                parts[i] = np.diff(spline(np.minimum(edges, sums.shape[axis] - 1)), axis=axis)
+        pixels, noise, bad = (part.astype(np.float32) for part in parts)
+        return np.where(bad > 0.02 * self.step**2, np.float32(np.nan), pixels), noise
+
+    def level(self, box) -> np.ndarray:
+        """The sky in a box of the grid, a spline through the cells: in the same pixel always the same."""
+        levels = np.pad(self.levels, 2, mode="edge")
+        y, x = ((np.arange(n) - 1.5) * CELL - 0.5 for n in levels.shape)
+        return RectBivariateSpline(y, x, levels)(np.arange(*box[:2]), np.arange(*box[2:])).astype(np.float32)
+
+
+def _with_sky(frame) -> _Frame:
+    """The frame with its sky: level and noise in all cells that have enough pixels, as SEP finds them in one mesh."""
+    ny, nx = frame.grid
+    levels, sigmas, scales = np.full((3, -(-ny // CELL), -(-nx // CELL)), np.nan)
+    for row in range(len(levels)):
+        strip, noise = frame.window((row * CELL, min((row + 1) * CELL, ny), 0, nx))
+        for column in range(levels.shape[1]):
+            here = np.s_[:, column * CELL : (column + 1) * CELL]
+            cell, bad = np.ascontiguousarray(strip[here]), np.isnan(strip[here])
+            if bad.mean() <= 0.5 and bad.size >= SMALLEST**2 / 4 and np.ptp(cell[~bad]) > 0:
+                sky = sep.Background(np.where(bad, 0, cell), mask=bad, bw=CELL, bh=CELL)
+                levels[row, column], sigmas[row, column] = sky.globalback, sky.globalrms
+                scales[row, column] = sky.globalrms / np.median(noise[here][~bad])
+    known = np.isfinite(levels)
+    told = "the image has no sky, its pixels are NaN, masked or all the same"
+    require(known.any(), f"{told}, expected noise around the objects: check the file and the mask.")
+    levels = levels[tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))]
+    levels = ndimage.median_filter(levels, 3, mode="nearest")
+    return replace(frame, levels=levels, sigma=float(np.median(sigmas[known])), scale=float(np.median(scales[known])))
+
+
+def _measured(todo, frame, network, keep, client, folder):
+    """Tiles and what was measured on them, as they are ready."""
+    if not client:
+        yield from (_measure_tile(box, frame, network, keep) for box in todo)
+        return
+    from dask.distributed import as_completed  # an extra
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("data", "mask", "noise"):
+        if isinstance(part := getattr(frame, name), np.ndarray):
+            fits.writeto(folder / f"{name}.fits", part.astype(np.float32), overwrite=True)
+            frame = replace(frame, **{name: _OnDisk(str(folder.resolve() / f"{name}.fits"))})
+    futures = client.map(_measure_tile, todo, frame=frame, network=network, keep=keep, pure=False)
+    for future, result in as_completed(futures, with_results=True):
+        yield result
+        future.release()
+
+
+def _measure_tile(box, frame, network, keep):
+    """The box, a table of the objects whose peak is in it, and on the box with its margin their maps."""
+    y0, y1, x0, x1 = window = frame.around(box)
+    seen, noise = frame.window(window)
+    light = seen - frame.level(window)
+    bad = np.isnan(light)
+    clean = np.where(bad, np.float32(0), light)
+    sep.set_extract_pixstack(max(clean.size, 300_000))
+    sep.set_sub_object_limit(8192)
+    objects, labels = sep.extract(clean, err=frame.scale * noise, mask=bad, **DETECT)
+    at = np.stack([objects["ypeak"], objects["xpeak"]], axis=1)
+    y, x = at[:, 0] + y0, at[:, 1] + x0
+    own = np.flatnonzero((y >= box[0]) & (y < box[1]) & (x >= box[2]) & (x < box[3]))
+    ids, found, at = y * frame.grid[1] + x + 1, objects[own], at[own]
+    table = {"id": ids[own], "sep_flux": np.array([_kron(clean, labels, i + 1, objects[i]) for i in own])}
+    table["x"], table["y"], _ = sep.winpos(clean, found["xpeak"], found["ypeak"], np.full(len(own), 2.0))
+    lost = ~(np.hypot(table["x"] - at[:, 1], table["y"] - at[:, 0]) < 3)  # to a brighter one
+    for name, column, first in (("y", 0, y0), ("x", 1, x0)):
+        table[name] = np.where(lost, at[:, column], table[name]) + first
+    pieces = ndimage.label(labels > 0, np.ones((3, 3)))[0][objects["ypeak"], objects["xpeak"]]
+    _, first, which = np.unique(pieces, return_index=True, return_inverse=True)
+    table["group"] = ids[first[which]][own]
+    rows, columns = np.ogrid[y0:y1, x0:x1]
+    border = (rows == 0) | (rows == frame.grid[0] - 1) | (columns == 0) | (columns == frame.grid[1] - 1)
+    places = {
+        "edge": border,
+        "masked": ndimage.maximum_filter(bad, 3),
+        "saturated": seen >= frame.saturation * frame.step**2,
+    }
+    table |= {name: np.isin(own + 1, labels[where]) for name, where in places.items()}
+
+    model = _asked(*network)[0]
+    half = np.array(model.input_shape[1:3]) // 2
+    inside_out = np.argsort(np.hypot(*np.ogrid[-half[0] : half[0], -half[1] : half[1]]), axis=None)
+    share, told = np.zeros(clean.shape + 2 * half, np.float32), [np.empty((0, 4 + ("blended" in model.output)))]
+    for answer in ask(network, light, at, frame.sigma, (y0, x0)):
+        flux, err = answer["fluxes"][:, 0], answer["errors"][:, 0]
+        growth = np.cumsum((answer["share"] * answer["stamps"]).reshape(len(flux), -1)[:, inside_out], axis=1)
+        within = np.argmax(growth > flux[:, None] / 2, axis=1)  # so many pixels have half of the flux
+        size = np.where((flux > 0) & (within > 0), np.sqrt((within + 1) / np.pi), np.nan)
+        columns = [flux, err, size, answer["out_of_domain"], *([answer["blended"]] if "blended" in answer else [])]
+        for (row, column), one in zip(at[sum(map(len, told)) :], answer["share"] if keep else (), strict=False):
+            share[row : row + 2 * half[0], column : column + 2 * half[1]] += one
+        told.append(np.stack(columns, axis=1))
+    table |= dict(zip(("flux", "flux_err", "size", "out_of_domain", "blended"), np.concatenate(told).T, strict=False))
+    table["out_of_domain"] = table["out_of_domain"] > 0
+    number = np.zeros(len(ids) + 1, np.int32 if np.prod(frame.grid) < 2**31 else np.int64)
+    number[own + 1] = ids[own]
+    pictures = {"segmap": number[labels], "share": share[half[0] : -half[0], half[1] : -half[1]]}
+    return box, table, pictures if keep else {}
+
+
+def _kron(light, labels, label, shape):
+    """FLUX_AUTO of one object of many, the others' segments blanked."""
+    half = int(np.clip(8 * shape["a"], 32, MARGIN))
+    y, x = (max(int(shape[name]) - half, 0) for name in ("y", "x"))
+    here = np.s_[y : y + 2 * half, x : x + 2 * half]
+    moved = {name: shape[name] for name in ("a", "b", "theta")} | {"x": shape["x"] - x, "y": shape["y"] - y}
+    with suppress(Exception):  # SEP raises bare Exceptions
+        return kron_flux(np.ascontiguousarray(light[here]), moved, (labels[here] != 0) & (labels[here] != label))
+    return np.nan
+
+
+def _catalogue(frame, table, card) -> Table:
+    """The rows of all tiles, on the image's own pixels."""
+    table.sort("id")
+    flux = table["flux"]
+    table["x"], table["y"] = ((table[axis] + 0.5) * frame.step - 0.5 for axis in ("x", "y"))
+    table["size"] *= frame.step
+    table["mag"] = frame.zeropoint - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+    table["mag_err"] = 2.5 / np.log(10) * table["flux_err"] / np.where(flux > 0, flux, np.nan)
+    if frame.wcs is not None:
+        place = frame.wcs.pixel_to_world(table["x"], table["y"]).icrs
+        table["ra"], table["dec"] = place.ra.deg, place.dec.deg
+    nodes, edges = np.unique(np.concatenate([table["id"], table["group"]]), return_inverse=True)
+    graph = coo_matrix((np.ones(len(table)), np.split(edges, 2)), (len(nodes), len(nodes)))
+    label = connected_components(graph, directed=False)[1][edges[: len(table)]]
+    _, first, which, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    table["group"], table["n_in_group"] = table["id"][first][which], count[which]
+    facts = {"network": card.get("name", ""), "sha256": card.get("sha256", ""), "zeropoint": frame.zeropoint}
+    catalogue = Table(meta=facts | {"pixel_scale": frame.pixel_scale, "noise": frame.sigma / frame.step})
+    for name in [name for name in (*COLUMNS.split(), "out_of_domain") if name in table.colnames]:
+        values = np.asarray(table[name])
+        if values.dtype.kind == "f":
+            values = values.round(8 if "deg" in UNITS[name] else 4) if name in UNITS else values.astype(np.float32)
+        catalogue[name] = Column(values, unit=frame.unit if "flux" in name else UNITS.get(name))
+    return catalogue
+
+
+def _write_maps(draft, frame, files) -> None:
+    """Segmentation map, model and residual as FITS, a strip of the image's rows at a time.
+
+    All shares of a pixel together are at most one: the model is that sum, or 1, times the light above the sky.
+    """
+    wcs, written = fits.Header() if frame.wcs is None else frame.wcs.to_header(relax=True), {}
+    whose = [
+        np.minimum((np.arange(n) + 0.5) / frame.step, m - 1).astype(int)
+        for n, m in zip(frame.shape, frame.grid, strict=True)
+    ]
+    for y0, y1 in sorted({box[:2] for box in files}):
+        box, segmap, share = (y0, y1, 0, frame.grid[1]), 0, np.zeros((y1 - y0, frame.grid[1]), np.float32)
+        for near, file in files.items():
+            wy0, wy1, wx0, wx1 = frame.around(near)
+            if (a := max(y0, wy0)) < (b := min(y1, wy1)):
+                with np.load(file.with_suffix(".npz")) as maps:
+                    share[a - y0 : b - y0, wx0:wx1] += maps["share"][a - wy0 : b - wy0]
+                    labels = np.pad(maps["segmap"][a - wy0 : b - wy0], ((a - y0, y1 - b), (wx0, box[3] - wx1)))
+                segmap = np.where(labels > 0, labels, segmap)
+        rows = np.flatnonzero((whose[0] >= y0) & (whose[0] < y1))
+        pixels, _ = frame.read(rows[0], rows[-1] + 1, 0, frame.shape[1])
+        segmap, share, level = (a[whose[0][rows] - y0][:, whose[1]] for a in (segmap, share, frame.level(box)))
+        model = np.nan_to_num((pixels - level / frame.step**2) * np.minimum(share, 1))
+        for name, part in zip(MAPS, (segmap, model, pixels - model), strict=True):
+            if name not in written:
+                own = {"SIMPLE": True, "BITPIX": 8 * part.itemsize * (-1 if part.dtype.kind == "f" else 1), "NAXIS": 2}
+                own |= {"NAXIS1": frame.shape[1], "NAXIS2": frame.shape[0]}
+                own |= {} if name == "segmap" else {"BUNIT": str(frame.unit), "MAGZERO": frame.zeropoint}
+                written[name] = fits.StreamingHDU(draft / f"{name}.fits", fits.Header(own) + wcs)
+            written[name].write(part)
+    for file in written.values():
+        file.close()
+
+
+@contextmanager
+def _quiet():
+    """Without what astropy says of headers that are a little odd."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        warnings.filterwarnings("error", ".*truncated", AstropyWarning)
+        yield
+
+
+def _facts(frame):
+    """By what a tile's result is known, but for the network."""
+    for part in (frame.data, frame.mask, frame.noise):
+        if isinstance(part, _OnDisk):
+            about = os.stat(part.path)
+            part = f"{part} {about.st_size} {about.st_mtime_ns}".encode()
+        yield part if part is not None else b""
+    yield f"{frame.step} {frame.power} {frame.saturation}".encode()
+
+
+def _picture(source, what, hdu=None):
+    """A picture that can be sliced, its shape and its header: of a FITS file or an array."""
+    if not isinstance(source, str | os.PathLike):
+        data = np.asarray(
+            np.ma.getdata(source.data if isinstance(source, NDData) else getattr(source, "value", source))
+        )
+        told = f"{what} is {data.dtype} of shape {data.shape}, expected numbers of shape (ny, nx)"
+        require(data.ndim == 2 and data.dtype.kind in "biuf", f"{told}: give one plane, such as cube[0].")
+        return data, data.shape, fits.Header(dict(getattr(source, "meta", None) or {}))
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file '{path}', expected {what} as FITS: check the name.")
+    try:
+        with _quiet(), fits.open(path, memmap=False) as hdus:
+            shapes = [getattr(h, "shape", ()) if h.is_image else () for h in hdus]
+            flat = [i for i, shape in enumerate(shapes) if len(shape) == 2]
+            which = flat[0] if flat and hdu is None else hdus.index_of(hdu or 0)
+            # gzip and its like are read as a whole, or not at all
+            packed = path.suffix in (".gz", ".bz2", ".xz", ".Z") and which in flat
+            data, header = hdus[which].data if packed else _OnDisk(str(path.resolve()), which), hdus[which].header
+            if which in flat:
+                data[-1:, -1:]
+    except Exception as error:  # astropy, gzip and struct have errors of their own
+        why = "".join(c for c in str(error).partition("\n")[0] if c.isprintable())[:150].rstrip(".:")
+        raise ValueError(f"'{path}' is not a readable FITS file ({why}): fetch or write it again.") from None
+    had = ", ".join(str(shape) for shape in shapes if shape) or "none"
+    cure = "choose one by hdu=, or cut a plane out"
+    require(which in flat, f"'{path}' has pictures of shapes {had}, expected {what}, (ny, nx): {cure}.")
+    return data, shapes[which], header
+
+
+def _open(image, zeropoint, planes, hdu, pixel_scale, saturation, card) -> _Frame:
+    """An image with all that is known of it, checked."""
+    data, shape, header = _picture(image, "the image", hdu)
+    given = f"the image has {shape[0]} x {shape[1]} pixels"
+    require(min(shape) >= SMALLEST, f"{given}, expected at least {SMALLEST} x {SMALLEST}: give more sky around.")
+    unit, wcs = getattr(image, "unit", None) or _unit(header.get("BUNIT")), getattr(image, "wcs", None)
+    with suppress(Exception), _quiet():  # wcslib has errors of its own
+        wcs = wcs or WCS(header)
+        wcs = wcs.celestial if wcs.has_celestial else None
+
+    zeropoint = _zeropoint(header, unit) if zeropoint is None else plain("the zeropoint", zeropoint, "AB magnitudes")
+    known = zeropoint is not None and np.isfinite(zeropoint)
+    told = f"the image has zeropoint {zeropoint}, expected a number: give zeropoint=, the AB magnitude of 1 in its unit"
+    require(known, f"{told}, or write it to the header as {ZEROPOINTS[1]}.")
+
+    knows = card.get("pixel_scale", PIXEL_SCALE)
+    if pixel_scale is None:
+        pixel_scale = knows if wcs is None else 3600 * np.mean(proj_plane_pixel_scales(wcs))
+    pixel_scale = float(plain("the pixel_scale", pixel_scale, "arcsec per pixel"))
+    told = f"the image has {pixel_scale:.4g} arcsec per pixel"
+    require(0.001 < pixel_scale < 10, f"{told}, expected some hundredths or tenths: give pixel_scale=.")
+    step = 1 if 1 / 1.1 < pixel_scale / knows < 1.1 else knows / pixel_scale
+    if step != 1:
+        told = f"{told}, the network knows {knows}: it is resampled, its light conserved"
+        warnings.warn(f"{told}; positions and maps stay on the image's own pixels.", stacklevel=3)
+
+    rms, weight, mask = planes
+    require(rms is None or weight is None, "rms and weight were both given, expected one of them: leave one out.")
+    if (uncertainty := getattr(image, "uncertainty", None)) is not None and rms is None and weight is None:
+        rms = uncertainty.represent_as(StdDevUncertainty).array
+    mask, planes = getattr(image, "mask", None) if mask is None else mask, {}
+    for what, plane in (("rms map", rms), ("weight map", weight), ("mask", mask)):
+        planes[what] = None
+        if plane is not None and plane is not np.ma.nomask:
+            planes[what], extent, _ = _picture(plane, f"the {what}")
+            told = f"the {what} has shape {extent}, the image {shape}"
+            require(extent == shape, f"{told}, expected the same: cut both alike.")
+    rms, weight, mask = planes.values()
+    noise, power = (rms, 1) if weight is None else (weight, -0.5)
+    saturation = float(header.get("SATURATE", np.inf) if saturation is None else saturation)
+    unit = unit or u.electron / u.s
+    return _Frame(data, shape, step, float(zeropoint), unit, pixel_scale, wcs, mask, noise, power, saturation)
+
+
+def _unit(text) -> u.UnitBase | None:
+    """The unit of a header's BUNIT, in one of its usual spellings."""
+    for word in (str(text or ""), re.sub(r"(electron|count)s", r"\1", str(text or "").lower())):
+        with suppress(ValueError):
+            return u.Unit(word) if word.strip() else None
+    return None
+
+
+def _zeropoint(header, unit) -> float | None:
+    """AB magnitude of 1 in an image's unit, as the unit or the header tells it."""
+    if unit is not None and unit.is_equivalent(u.Jy):
+        return 8.9 - 2.5 * np.log10(unit.to(u.Jy))
+    if unit is not None and unit.is_equivalent(u.Jy / u.sr) and "PIXAR_SR" in header:
+        return 8.9 - 2.5 * np.log10(unit.to(u.Jy / u.sr) * header["PIXAR_SR"])
+    if named := [name for name in ZEROPOINTS if name in header]:
+        return float(header[named[0]])
+    if "PHOTFLAM" not in header or "PHOTPLAM" not in header:
+        return None
+    seconds = 1 if unit is None or u.s in unit.bases else header.get("EXPTIME", 1)
+    return -2.5 * np.log10(header["PHOTFLAM"] / seconds) - 5 * np.log10(header["PHOTPLAM"]) - 2.408
