@@ -224,19 +224,24 @@ def flux_of(mag: float) -> float:
     return 10 ** (-0.4 * (mag - ZEROPOINT))
 
 
+def draw_field_galaxy(rng: Random) -> tuple[str, float, float]:
+    """Morphology, light (e-/s) and effective radius of a galaxy of a deep field, AB 18.5 to 26.5."""
+    kind = rng.choice(MORPHOLOGIES, p=FIELD_SHARES)
+    mag = math.log10(rng.uniform(*(10 ** (COUNTS_SLOPE * m) for m in (18.5, 26.5)))) / COUNTS_SLOPE
+    middle = math.log10(POPULATIONS[kind].r_eff) - 0.1 * (mag - 21.5)
+    return kind, flux_of(mag), float(np.clip(10 ** rng.normal(middle, POPULATIONS[kind].r_scatter), 1.0, 40.0))
+
+
 def draw_neighbours(rng: Random, central: np.ndarray, r_eff: float, sharper: float) -> list[np.ndarray]:
     """Light of up to four other galaxies, each (SIZE, SIZE), all faint at the stamp's very centre."""
     layers = []
     for _ in range(min(rng.poisson(1.2), 4)):
-        kind = rng.choice(MORPHOLOGIES, p=FIELD_SHARES)
-        mag = math.log10(rng.uniform(*(10 ** (COUNTS_SLOPE * m) for m in (18.5, 26.5)))) / COUNTS_SLOPE
-        middle = math.log10(POPULATIONS[kind].r_eff) - 0.1 * (mag - 21.5)
-        size = float(np.clip(10 ** rng.normal(middle, POPULATIONS[kind].r_scatter), 1.0, 40.0))
+        kind, flux, size = draw_field_galaxy(rng)
         close = rng.random() < 0.15
         dx, dy = offset(rng, max(rng.uniform(1.5, 3.5) * r_eff, 8.0)) if close else (0, 0)
         while not close and math.hypot(dx, dy) < 25:
             dx, dy = rng.uniform(-CENTER - 4, CENTER + 4, 2)
-        light = DRAW[kind](rng, Disk(CENTER + dx, CENTER + dy, sharper), flux_of(mag), size)
+        light = DRAW[kind](rng, Disk(CENTER + dx, CENTER + dy, sharper), flux, size)
         if light[CENTER, CENTER] < 0.3 * central[CENTER, CENTER]:
             layers.append(light)
     return layers

@@ -237,9 +237,9 @@ def test_from_training_to_the_page(small, monkeypatch):
     monkeypatch.setattr(scoring, "Network", HalfEach)
     monkeypatch.setattr(outside, "Sersic", lambda truth: lambda images: knows(1.2).measure(images, truth))
     monkeypatch.setattr(outside, "CONDITIONS", outside.CONDITIONS[:4])
-    for step in command.STEPS.values():
-        step(small)
-    tables = [Table.read(small.home / "data" / "reference" / f"{n}_scores.ecsv") for n in ("network", "outside")]
+    for name in ("tutorial", "ship", "scores"):
+        command.STEPS[name](small)
+    tables = results.stored(small.home)
     assert (small.home / "docs" / "RESULTS.md").read_text(encoding="utf-8") == page(*tables)
     assert set(tables[1]["method"]) == {SEP_LABEL, outside.SERSIC, "blend2flux", results.MASKS, SHIPPED}
     shipped = small.home / "data" / "weights"
@@ -261,7 +261,7 @@ def test_from_training_to_the_page(small, monkeypatch):
 
 
 def test_what_is_stored_fits_together():
-    tables = [Table.read(ROOT / "data" / "reference" / f"{name}_scores.ecsv") for name in ("network", "outside")]
+    tables = results.stored(ROOT)
     assert page(*tables) == (ROOT / "docs" / "RESULTS.md").read_text(encoding="utf-8")
     for name, run in WEIGHTS.items():
         card = weights.shipped()[name]

@@ -270,7 +270,7 @@ def _rows(condition, blends, found, method, base):
             score["nothing"] = resampled(weighted_mean, galaxies, 100.0 * nothing)
         elif not condition.strange:
             off = {name: _percent(answer, true, j) for name, answer in found.items()}
-            score |= _accuracy(off[method], flux / true[:n], (flux - true[:n]) / err, flagged, ids)
+            score |= accuracy(off[method], flux / true[:n], (flux - true[:n]) / err, flagged, ids)
             score |= dict(_against(off, method, ids))
             if base and np.array_equal(base[0]["id"][:n, j], ids):
                 undisturbed = base[1][method]
@@ -291,7 +291,7 @@ def _percent(answer, true, j):
     return 100 * np.abs(flux / true[: len(flux)] - 1)
 
 
-def _accuracy(off, of_true, pull, flagged, ids):
+def accuracy(off, of_true, pull, flagged, ids):
     """How far off the fluxes are, and how honest their errors."""
     far = ~(np.abs(2.5 * np.log10(np.maximum(of_true, 1e-9))) <= OUTLIER_DMAG)
     scores = {

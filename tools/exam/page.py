@@ -14,6 +14,8 @@ from blendkit.blends.world import RANGES
 from blendkit.data.remote import drafted
 from blendkit.networks import weights
 
+from . import field
+from .field import GROUPS, KINDS
 from .outside import CONDITIONS, SERSIC
 from .score import MEMBERS, SAMPLES
 from .train import (
@@ -42,8 +44,10 @@ LARGEST = 4e6  # bytes of a file of weights
 DIGITS = {
     "mape": 1, "median": 1, "scatter": 3, "outliers": 2, "iou": 3, "within1": 1, "within2": 1, "steady": 1,
     "mape_seen": 1, "to_sep": 2, "to_blend2flux": 2, "minutes": 1, "flagged": 1, "trusted": 1, "nothing": 1,
-    "to_base": 2, "median_to_sep": 2, "median_to_sersic": 2,
+    "to_base": 2, "median_to_sep": 2, "median_to_sersic": 2, "found": 1, "more_found": 1, "deep": 1, "pure": 1,
+    "false": 1, "more_false": 1, "auc": 2, "rate": 0, "memory": 2,
 }  # fmt: skip
+REFERENCE = Path("data", "reference")
 MASKS = RUNS["blend2mask2flux-shipped"]
 PAPER = ("blend2flux", MASKS)
 TRAININGS = ("blend2flux", "blend2mask2flux", RUNS["unet"], TUTORIAL)
@@ -118,21 +122,72 @@ TARGETS = (
     Target("spread over 8 turns < σ for ≥ 95 %", "", "steady", low=95),
 )
 """What was asked for before training."""
+FIELD_TARGETS = tuple(
+    Target(text, condition, score, low, high, samples=KINDS)
+    for text, condition, score, low, high in (
+        ("median error ≤ 5 %", "all", "median", -np.inf, 5),
+        ("mean error ≤ 12 %", "all", "mape", -np.inf, 12),
+        ("median ≤ 0.6 × SEP's", "all", "median_to_sep", -np.inf, 0.6),
+        ("lone galaxies: median ≤ 1.1 × SEP's", "lone", "median_to_sep", -np.inf, 1.1),
+        ("nearest neighbour < 12 pixels: median ≤ 12 %", "near", "median", -np.inf, 12),
+        ("outliers ≤ 3 %", "all", "outliers", -np.inf, 3),
+        (HONEST, "all", "within1", 60, 76),
+        ("88 to 98 % within 2 σ", "all", "within2", 88, 98),
+        ("of those at S/N > 10 as many found as by SEP (% more)", "all", "more_found", 0, np.inf),
+        ("no more false detections than SEP (more per field)", "all", "more_false", -np.inf, 0),
+        ("pairs closer than 0.5 R: area under the ROC curve ≥ 0.8", "all", "auc", 0.8, np.inf),
+        ("≥ 100 objects per second and core, all outputs", "all", "rate", 100, np.inf),
+        ("peak memory of the large field ≤ 1.3 × the small one's", "all", "memory", -np.inf, 1.3),
+    )
+)
+"""What was asked for of fields."""
 
 
-def page(table: Table, outside: Table) -> str:
-    """The results page, GitHub Markdown, of the tables from `score_table` and `outside_table` or of their files."""
+def write(exam: Exam, **tables: Table) -> None:
+    """Put tables, by name, beside those that are there, and make the page anew if it has all that it needs."""
+    for name, table in tables.items():
+        (exam.home / REFERENCE).mkdir(parents=True, exist_ok=True)
+        table.write(exam.home / REFERENCE / f"{name}_scores.ecsv", overwrite=True)
+    network, outside, fields = stored(exam.home)
+    if network and outside:
+        (exam.home / "docs").mkdir(exist_ok=True)
+        (exam.home / "docs" / "RESULTS.md").write_text(page(network, outside, fields), encoding="utf-8")
+
+
+def stored(home: Path) -> list[Table | None]:
+    """The tables of the scores of networks, outside and on fields, None for those that are not there."""
+    paths = (home / REFERENCE / f"{name}_scores.ecsv" for name in ("network", "outside", "field"))
+    return [Table.read(path) if path.is_file() else None for path in paths]
+
+
+def fields_section(fields: Table) -> str:
+    """What the page says of fields, of the table from `field_table` or of its file."""
+    samples = [kind for kind in KINDS[::-1] if kind in fields["sample"]]
+    return _template("fields.md.j2").render(
+        meta=fields.meta,
+        samples=samples,
+        methods=list(dict.fromkeys(map(str, fields["method"]))),
+        rows=lambda *which: rows_of(fields, *which),
+        targets=[(t, [t.result(fields, kind) for kind in samples]) for t in FIELD_TARGETS],
+        groups=[group for group in GROUPS if group != "all"],
+        constants=field,
+        cell=cell,
+        number=number,
+    )
+
+
+def _template(name):
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    tidy = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    return jinja2.Environment(loader=folder, undefined=jinja2.StrictUndefined, **tidy).get_template(name)
+
+
+def page(table: Table, outside: Table, fields: Table | None = None) -> str:
+    """The results page, GitHub Markdown, of `score_table`, `outside_table` and `field_table` or of their files."""
     methods, others = (list(dict.fromkeys(map(str, t["method"]))) for t in (table, outside))
     entries = [(method, sample, rows_of(table, sample, method)) for method in methods for sample in SAMPLES]
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=folder,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("page.md.j2").render(
+    return _template("page.md.j2").render(
+        fields=fields_section(fields) if fields else "",
         meta=table.meta | {f"outside_{key}": value for key, value in outside.meta.items()},
         samples=SAMPLES[::-1],
         conditions=CONDITIONS,

@@ -81,6 +81,9 @@ class Exam:
         Blends that methods are scored on, and how many of these are measured in all eight orientations.
     outside, few : int
         Blends in each condition of `tools.exam.outside`, and how many of these the slow Sersic fit measures.
+    fields, sides : int, tuple of int
+        Copies of the real field in `tools.exam.field`; pixels on a side of simulated fields: of those in which galaxies
+        are looked for, and of two whose peak memory is compared.
     """
 
     folder: Path
@@ -101,6 +104,8 @@ class Exam:
     turned: int = 500
     outside: int = 1000
     few: int = 150
+    fields: int = 100
+    sides: tuple[int, int, int] = (1024, 2048, 8192)
 
     @property
     def made_by(self) -> str:
@@ -113,6 +118,7 @@ def quick_exam(folder: Path, out: Path) -> Exam:
     """An exam that shows in minutes that everything works, and writes nothing outside `out`."""
     plans = {f"{name}-shipped": training.plan_of(name, "quick") for name in ("unet", "blend2mask2flux", "fractions")}
     sizes = {"galaxies": 120, "seeds": TRAIN_SEEDS[:2], "blends": 100, "turned": 20, "outside": 40, "few": 2}
+    sizes |= {"fields": 6, "sides": (512, 512, 2048)}
     return Exam(folder, out, out, "quick", plans, **sizes)
 
 
