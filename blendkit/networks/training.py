@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -71,28 +72,8 @@ class Plan:
         require(self.optimizer in ("adam", "muon"), f"optimizer = {self.optimizer!r} is neither adam nor muon.")
 
 
-PLANS = {  # for tests, for a laptop, and full size for a GPU
-    "quick": {
-        "blend2flux": Plan({"filters": 8}, 512, 128, 4, rate=2e-3),
-        "unet": Plan({"depth": 4, "filters": 4}, 256, 64, 4, rate=4e-3),
-        "blend2mask2flux": Plan({"depth": 4, "filters": 4, "flux_filters": 8, "dense": 16}, 256, 64, 3, rate=1e-3),
-        "fractions": Plan({"width": 8}, 256, 64, 3, rate=3e-3, schedule="cosine"),
-    },
-    "tutorial": {
-        "blend2flux": Plan({"filters": 32}, 2048, 512, 24),
-        "unet": Plan({"depth": 5, "filters": 8}, 1024, 256, 48, usual=1.0),
-        "blend2mask2flux": Plan(
-            {"depth": 5, "filters": 8, "flux_filters": 24, "dense": 48}, 1024, 256, 24, rate=3e-4, usual=1.0
-        ),
-        "fractions": Plan({"width": 48}, 4096, 512, 16, 16, 6e-3, "cosine", "muon", xla=True, close=0.2, usual=1.0),
-    },
-    "paper": {
-        "blend2flux": Plan({"filters": 256}, 25_000, 5_000, 200, batch=40, rate=1e-4),
-        "unet": Plan({"depth": 5, "filters": 32}, 25_000, 5_000, 200, batch=40, rate=3e-4),
-        "blend2mask2flux": Plan({}, 25_000, 5_000, 200, batch=40, rate=1e-4),
-        "fractions": Plan({"width": 64}, 25_000, 5_000, 120, 40, 6e-3, schedule="cosine", optimizer="muon", xla=True),
-    },
-}
+_PLANS = tomllib.loads(Path(__file__).with_name("plans.toml").read_text("utf-8"))
+PLANS = {profile: {name: Plan(**plan) for name, plan in plans.items()} for profile, plans in _PLANS.items()}
 
 
 class Muon(keras.optimizers.Muon):
