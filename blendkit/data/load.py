@@ -123,10 +123,9 @@ def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, T
     or a csv file with the same columns, in which only measured fluxes may be empty.
     """
     path = Path(source).expanduser()
-    title = path.name
+    title = path.name if source != "coindeblend" else "published catalogue (Boucaud et al. 2019)"
     if source == "coindeblend":
         path = fetch(URL, SHA256, data_folder() / "coindeblend" / "output_catalog.csv")
-        title = "published catalogue (Boucaud et al. 2019)"
     cure = "expected the columns of the paper's output_catalog.csv: give such a file, or 'coindeblend' to download it."
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}', {cure}")
@@ -143,7 +142,6 @@ def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, T
         columns[name] = values.astype(int) if name.endswith("id") else values
     case = columns["detection"]
     require(np.isin(case, range(4)).all(), f"'{path}' has an unknown detection case among {np.unique(case)}, {cure}")
-
     blends = Table({"blend_id": columns["id"]}, meta={"name": title, "zeropoint": ZEROPOINT})
     for ours, theirs in _KNOWN.items():
         blends[ours] = np.stack([columns[f"g1_{theirs}"], columns[f"g2_{theirs}"]], axis=1)

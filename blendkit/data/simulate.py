@@ -250,8 +250,7 @@ def draw_neighbours(rng: Random, central: np.ndarray, r_eff: float, sharper: flo
 def segment(layers: list[np.ndarray], rng: Random) -> tuple[np.ndarray, int]:
     """Segmentation map as SExtractor would leave it, and the label of ``layers[0]``; labels come in random order."""
     light = np.stack(layers)
-    above = light.sum(0) > THRESHOLD
-    area = np.bincount(light.argmax(0)[above], minlength=len(layers))
+    area = np.bincount(light.argmax(0)[light.sum(0) > THRESHOLD], minlength=len(layers))
     area[0] = SIZE**2
     found = light[area >= MIN_AREA]
     labels = rng.permutation(len(found)).astype(np.uint8) + np.uint8(1)

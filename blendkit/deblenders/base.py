@@ -147,13 +147,12 @@ def check_columns(pred: Table, n: int, name: str = "the predictions") -> None:
     require("flux" in found, f"{given}, expected an astropy Table with a column flux of shape (n, k).")
     given = f"{name} have {len(pred)} rows for {n} blends"
     require(len(pred) == n, f"{given}: give one row per blend, in the same order, NaN where nothing was found.")
-    k = np.shape(pred["flux"])[-1]
     shapes = {2: "(n, k), NaN where nothing was found", 4: "(n, ny, nx, k): stack the galaxies along the last axis"}
     for column, ndim, kinds in (("flux", 2, "fiu"), ("flux_err", 2, "fiu"), ("masks", 4, "b"), ("images", 4, "fiu")):
         if column in pred.colnames:
             values, what = pred[column], "booleans (masks > 0.5)" if kinds == "b" else "numbers"
             given = f"{name} have a column {column} of shape {values.shape} and dtype {values.dtype}"
-            good = values.ndim == ndim and values.dtype.kind in kinds and values.shape[-1] == k
+            good = values.ndim == ndim and values.dtype.kind in kinds and values.shape[-1] == np.shape(pred["flux"])[-1]
             require(good, f"{given}, expected {what} of shape {shapes[ndim]}.")
     if "case" in pred.colnames:
         unknown = sorted(set(np.ma.compressed(np.ma.asarray(pred["case"]).astype(str))) - set(CASES))

@@ -28,9 +28,7 @@ def by_name(name: str, truth: Table | None = None) -> Callable:
     near = [known[key] for key in get_close_matches(str(name).lower(), known, n=3, cutoff=0.4) or known]
     require(name in METHODS, f"there is no method {name!r}, expected {', '.join(near)}, or a function of your own.")
     method = METHODS[name]
-    if method is Network:
-        return Network(name)
-    return method(truth=truth) if inspect.isclass(method) else method
+    return Network(name) if method is Network else method(truth=truth) if inspect.isclass(method) else method
 
 
 def measure(

@@ -97,8 +97,7 @@ class _Window:
         self._shape, self._pad = (rows.stop - rows.start, columns.stop - columns.start), len(psf) // 2
         self._size = tuple(fft.next_fast_len(side + 2 * self._pad, real=True) for side in self._shape)
         self._fy, self._fx = fft.fftfreq(self._size[0])[:, None], fft.rfftfreq(self._size[1])
-        kernel = np.pad(psf, [(0, side - len(psf)) for side in self._size])
-        centred = np.roll(kernel, (-self._pad, -self._pad), (0, 1))
+        centred = np.roll(np.pad(psf, [(0, side - len(psf)) for side in self._size]), (-self._pad, -self._pad), (0, 1))
         self._transfer = fft.rfft2(centred) / np.sinc(self._fy) / np.sinc(self._fx)  # the PSF has the pixel in it
 
     def light(self, flux, x, y, log_r, n, e1, e2) -> np.ndarray:
@@ -107,9 +106,8 @@ class _Window:
         column, row = round(x), round(y)
         shift = np.exp(-2j * np.pi * (y - row) * self._fy) * np.exp(-2j * np.pi * (x - column) * self._fx)
         profile = _profile([side + 2 * self._pad for side in self._shape], row, column, log_r, n, e1, e2)
-        seen = fft.irfft2(fft.rfft2(profile, self._size) * self._transfer * shift, self._size)
         inside = (slice(self._pad, self._pad + side) for side in self._shape)
-        return flux * seen[tuple(inside)]
+        return flux * fft.irfft2(fft.rfft2(profile, self._size) * self._transfer * shift, self._size)[tuple(inside)]
 
 
 def _profile(shape, row, column, log_r, n, e1, e2):
@@ -183,14 +181,13 @@ def _taken_apart(image, found, matched, position, psf):
     answer |= {"flux": np.full(len(matched), np.nan), "flux_err": np.full(len(matched), np.nan)}
     answer["masks"][..., there], answer["images"][..., there] = masks, models
     for j, place in enumerate(there):
-        rest = np.delete(order, j)
         own_light = np.where(used, image - models[..., np.arange(len(there)) != j].sum(-1), models[..., j])
         answer["flux"][place] = models[..., j].sum()
         if masks[..., j].sum() > 1:  # FLUX_AUTO without the others, in an ellipse that has the profile's shape
             shape = own_shape(models[..., j].astype(np.float32), masks[..., j])
             answer["flux"][place] = kron_flux(np.ascontiguousarray(own_light, np.float32), shape)
         pixels = (masks[..., j] & used)[window.rows, window.columns].ravel()
-        others = (7 * rest[:, None] + np.arange(7)).ravel()
+        others = (7 * np.delete(order, j)[:, None] + np.arange(7)).ravel()
         change = inverse[pixels] @ derivatives[np.ix_(pixels, others)]
         error = change @ covariance[np.ix_(others, others)] @ change + pixels.sum() * noise**2
         answer["flux_err"][place] = np.sqrt(error)

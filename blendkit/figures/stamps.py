@@ -200,7 +200,7 @@ def detection_curve(blends: Table, n_detected: Sequence[int], guesses: Mapping[s
 
 
 def fill_step_sigmas(sample: Sample, blends: Table) -> dict[str, float]:
-    """Robust sigmas (e-/s) of pixels ``inside`` and ``outside`` the edge of the companion's stamp, for each fill."""
+    """Robust sigmas (e-/s), ``zero_inside`` to ``sky_outside``, near the edge of the companion's stamp; `n_blends`."""
     return _edge_pixels(sample, blends)[0]
 
 

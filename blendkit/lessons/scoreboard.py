@@ -198,8 +198,7 @@ def _asked(address, body=None):
         try:
             kind = {"Content-Type": "application/json"}
             answer = session.request("POST" if body else "GET", address, data=body, headers=kind, timeout=60)
-            packed = answer.headers.get("Content-Type") == "application/octet-stream"
-            told = answer.content if packed else answer.json()
+            told = answer.content if answer.headers.get("Content-Type") == "application/octet-stream" else answer.json()
         except requests.RequestException as error:
             why = f"{address} does not answer as a scoreboard ({type(error).__name__})"
             raise ConnectionError(f"{why}: ask the tutor for its address, and whether it runs.") from None

@@ -102,26 +102,21 @@ def scoreboard(name: str, blends: Table, predictions: Predictions, *, n_bootstra
     return board
 
 
-def readable(board: Table) -> str:
-    """A scoreboard as plain text of at most 125 columns: a block for each sample, every number with its error."""
+def write_scoreboard(results: str | os.PathLike, *boards: Table) -> Path:
+    """Write ``scoreboard.txt`` to read (returned; a block for each sample, in 125 columns) and ``scoreboard.ecsv``."""
+    everything, text = vstack(boards, metadata_conflicts="silent"), Path(results) / "scoreboard.txt"
+    text.parent.mkdir(parents=True, exist_ok=True)
+    everything.write(text.with_suffix(".ecsv"), overwrite=True)
     lines, said = [], lambda row, name, digits: f"{row[name]:.{digits}f} ± {row[name + '_err']:.{digits}f}"
-    for sample in dict.fromkeys(board["sample"]):
-        rows = board[board["sample"] == sample]
+    for sample in dict.fromkeys(everything["sample"]):
+        rows = everything[everything["sample"] == sample]
         searched = rows[np.isfinite(rows["both"])]
         found = [f"{name} {said(row, key, 1)} %" for row in searched[:1] for name, key in FOUND.items()]
         texts = {title: [said(row, *what) for row in rows] for title, what in PRINTED.items()}
         table = hstack([rows["method", "member", "n", "failed"], Table(texts)], metadata_conflicts="silent")
         shown = table.pformat(max_lines=-1, max_width=-1, align=["<", "<", *">>>>>>>"])
         lines += [f"{sample}: {', '.join(found) or 'nothing searched for objects'}", *shown, ""]
-    return "\n".join(lines)
-
-
-def write_scoreboard(results: str | os.PathLike, *boards: Table) -> Path:
-    """Write scoreboards below each other: ``scoreboard.txt`` to read (returned) and ``scoreboard.ecsv``."""
-    everything, text = vstack(boards, metadata_conflicts="silent"), Path(results) / "scoreboard.txt"
-    text.parent.mkdir(parents=True, exist_ok=True)
-    everything.write(text.with_suffix(".ecsv"), overwrite=True)
-    text.write_text(readable(everything), encoding="utf-8")
+    text.write_text("\n".join(lines), encoding="utf-8")
     return text
 
 

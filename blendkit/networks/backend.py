@@ -66,7 +66,5 @@ def device() -> str:
 
 def version(package: str) -> str | None:
     """The installed version of a package, None where it is missing."""
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

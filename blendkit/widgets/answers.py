@@ -114,10 +114,9 @@ def compared(fluxes, zeropoint, true=np.nan, errors=np.nan):
 
 def guessed(text, zeropoint, true):
     """The flux of a reader's guess of a magnitude, NaN where it is none, and what it is worth in words."""
-    try:
+    mag = np.nan
+    with contextlib.suppress(ValueError):
         mag = float(text.replace(",", "."))
-    except ValueError:
-        mag = np.nan
     if 5 <= mag <= 35:
         return (flux := 10 ** (-0.4 * (mag - zeropoint))), compared(flux, zeropoint, true)[0]
     return np.nan, f"{text[:12]} is no magnitude: write a number such as 21.5" if text.strip() else "–"

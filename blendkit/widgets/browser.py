@@ -114,8 +114,7 @@ class ErrorsBrowser(Board):
         ring.update(x=[traces[0].x[self.row]] * len(measured), y=measured)
         blend, zeropoint, method = self.blends[self.row], self.blends.meta["zeropoint"], self.method.value
         lines = [("alone (true)", compared(blend["flux"], zeropoint))]
-        for name, pred in self.predictions.items():
-            lines.append((name, compared(pred["flux"][self.row], zeropoint, blend["flux"])))
+        lines += [(n, compared(p["flux"][self.row], zeropoint, blend["flux"])) for n, p in self.predictions.items()]
         heads = [f"{m}: id {i}, {kind}" for m, i, kind in zip(MEMBERS, blend["id"], blend["morphology"], strict=True)]
         seen = np.isfinite(errors[list(self.predictions).index(method)])
         unseen = "" if seen else f": no point, it did not measure the {self.member.value}"

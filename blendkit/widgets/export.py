@@ -52,14 +52,9 @@ def _pieces(network):
 
 def _fragment(page):
     """HTML of one explorer, all that it needs inside."""
-    content = json.dumps(page).replace("<", "\\u003c")
     script = JS.read_text(encoding="utf-8").replace("export ", "").replace("default { render };", "")
-    return (
-        f"<div class='bk-page'><style>{CSS.read_text(encoding='utf-8')}</style>"
-        f'<script type="module">\n{script}\n'
-        f'const here = document.querySelector(".bk-page:not([data-live])");\n'
-        f'here.dataset.live = "true";\nstandalone(here, {content});\n</script></div>'
-    )
+    parts = CSS.read_text(encoding="utf-8"), script, json.dumps(page).replace("<", "\\u003c")
+    return _PAGE["explorer"].format(*parts)
 
 
 def _notebook_page(path):
