@@ -2,6 +2,6 @@
 
 from .. import lazy
 
-_NAMES = {"explorer": "BlendExplorer", "browser": "ErrorsBrowser", "curve": "LearningCurve"}
-_NAMES |= {"field": "FieldBrowser", "inspector": "StampInspector", "export": "export_html"}
+_NAMES = {"explorer": "BlendExplorer", "browser": "ErrorsBrowser FieldBrowser", "curve": "LearningCurve"}
+_NAMES |= {"inspector": "StampInspector", "export": "export_html"}
 __getattr__, __dir__, __all__ = lazy(__name__, _NAMES)

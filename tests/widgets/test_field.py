@@ -18,7 +18,7 @@ def maps(monkeypatch):
     def ask(network, light, at, noise):
         yield {"share": np.full((1, *light.shape), 0.25)}
 
-    monkeypatch.setattr("blendkit.widgets.field.ask", ask)
+    monkeypatch.setattr("blendkit.widgets.browser.ask", ask)
     light, segmap, flux = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), int), np.array([40.0, 10, 20, 30])
     for k, (y, x) in enumerate(AT):
         box = np.s_[max(y - 9, 0) : y + 10, max(x - 9, 0) : x + 10]
@@ -82,7 +82,7 @@ def test_the_slider_goes_through_the_objects_in_the_order_chosen(maps):
 
 def test_what_a_click_raises_is_said_and_recorded(maps, errors, monkeypatch):
     browser = bk.FieldBrowser(*maps)
-    monkeypatch.setattr("blendkit.widgets.field.ask", lambda *_: {}["planted"])
+    monkeypatch.setattr("blendkit.widgets.browser.ask", lambda *_: {}["planted"])
     click(browser, 5, 5)
     assert "planted" in browser.message.value
     assert errors.pop()["type"] == "KeyError"
