@@ -18,8 +18,7 @@ def observe(light: np.ndarray, *, sigma=NOISE, correlation=CORRELATION, blur=0.0
     """
     light = np.asarray(light, float)
     light = light.sum(axis=-1) if light.ndim == 4 else light
-    if blur:
-        light = gaussian_filter(light, blur / FWHM, axes=(1, 2), mode="constant")
+    light = gaussian_filter(light, blur / FWHM, axes=(1, 2), mode="constant") if blur else light
     noise = sky_noise(np.random.default_rng(seed), light.shape, 1.0, correlation)
     sigma, level = (np.asarray(value, float).reshape(-1, 1, 1) for value in (sigma, level))
     return (light + sigma * noise + level).astype(np.float32)

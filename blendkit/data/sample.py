@@ -110,8 +110,7 @@ class Sample:
     def index(self, ids) -> np.ndarray:
         """Positions of catalogue ids in this sample."""
         ids = np.atleast_1d(ids)
-        if ids.dtype.kind != "f":
-            ids = ids.astype(np.int64)  # one type: mixed ones are compared as floats
+        ids = ids if ids.dtype.kind == "f" else ids.astype(np.int64)  # one type: mixed ones are compared as floats
         known = np.asarray(self.catalog["id"]).astype(np.int64)
         order = np.argsort(known)
         place = order[np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)]

@@ -291,8 +291,7 @@ def draw_galaxy(rng: Random, deeper: float = 0.0, smaller: float = 1.0) -> dict[
     r_eff = 10**log_r
     z_share = np.clip(0.52 + 0.09 * (mag - 21.3), 0.15, 0.85)  # of the range 0 to 1.5; fainter is farther
     z = 1.5 * rng.beta(5 * z_share, 5 * (1 - z_share))
-    if smaller > 1:
-        r_eff = max(r_eff * smaller ** -rng.random(), min(r_eff, 1.1))
+    r_eff = max(r_eff * smaller ** -rng.random(), min(r_eff, 1.1)) if smaller > 1 else r_eff
     return {"morphology": kind, "mag": mag, "r_eff": r_eff, "z": z}
 
 

@@ -49,9 +49,8 @@ class SEP:
 
     def _tables(self, images, kinds):
         """A table for each kind of flux, by label."""
-        masks, tables = ["masks"] * self.masks, {}
+        masks, tables, measure = ["masks"] * self.masks, {}, partial(_fluxes, kinds, self.masks)
         settings = {"small_batch": SMALL_BATCH, "members": self.members, "n_jobs": self.n_jobs}
-        measure = partial(_fluxes, kinds, self.masks)
         all_kinds = measure_stamps(images, self.truth, [*kinds, *masks], measure, **settings)
         for kind in kinds:
             table = tables[LABELS[kind]] = all_kinds[[kind, "n_detected", "case", *masks]]

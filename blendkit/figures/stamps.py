@@ -78,16 +78,13 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
         for stamp in stamps:
             draw_outline(stamp, hole, COLOURS["companion"], "dotted")
         for (name, (pixels, where)), look in zip(seen.items(), ("k-", "o--", "s:"), strict=True):
-            ax.plot(range(5), [_autocorrelation(pixels, where, lag) for lag in range(5)], look, label=name)
+            pairs = [where[:, lag:] & where[:, : where.shape[1] - lag] for lag in range(5)]
+            noise = [(pixels[:, lag:][both], pixels[:, : both.shape[1]][both]) for lag, both in enumerate(pairs)]
+            ax.plot(range(5), [np.corrcoef(*sides)[0, 1] for sides in noise], look, label=name)
         ax.set(xlabel="from one pixel to the other (pixels)", xticks=range(5))
         ax.set(ylabel="how alike their noise is (correlation)", ylim=(-0.2, 1.1))
         ax.legend(loc="upper right")
     return fig
-
-
-def _autocorrelation(image, where, lag):
-    pairs = where[:, lag:] & where[:, : where.shape[1] - lag]
-    return np.corrcoef(image[:, lag:][pairs], image[:, : where.shape[1] - lag][pairs])[0, 1]
 
 
 def rejected_stamps(sample: Sample, report: Table) -> Figure:

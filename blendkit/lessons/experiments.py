@@ -151,11 +151,8 @@ def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
 def networks_of(home: str | os.PathLike, names: list[str], profile: str) -> tuple[dict[str, Network], list[str]]:
     """The networks that you trained in notebook 3 (folders in `home`), else the shipped ones; and which are yours."""
     yours = [name for name in names if profile != "quick" and any((Path(home) / name).glob("*.weights.h5"))]
-    networks = {}
-    for name in names:
-        source = Path(home) / name if name in yours else name
-        networks[name] = Network(source, masks=name != "blend2flux", images=name == "fractions")
-    return networks, yours
+    sources = {name: Path(home) / name if name in yours else name for name in names}
+    return {n: Network(s, masks=n != "blend2flux", images=n == "fractions") for n, s in sources.items()}, yours
 
 
 def shipped_networks() -> Table:

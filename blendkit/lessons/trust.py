@@ -51,8 +51,7 @@ def observed(
     """
     blends = _with_third(sample, blends, third)
     light = render(sample, blends, masks=False, fill="sky" if _own_noise(sample) > 0.1 * NOISE else "zero")[0]
-    if off:
-        light = np.fft.ifft2(fourier_shift(np.fft.fft2(light), (0, 0, off))).real
+    light = np.fft.ifft2(fourier_shift(np.fft.fft2(light), (0, 0, off))).real if off else light
     blur /= sample.pixel_scale
     sigma, have = noise * NOISE, _own_noise(sample, blur) * _galaxies(blends)
     sky = {"sigma": np.sqrt(np.maximum(sigma**2 - have**2, 0)), "level": level * np.maximum(sigma, have)}

@@ -27,8 +27,7 @@ def blend2flux(
     x, unit = (blend, None) if channels > 1 else Sky(name="sky")(blend)
     for i, factor in enumerate((1, 1, 2, 2, 4), 1):
         x = _convolution(factor * filters, f"conv{i}")(x)
-        if i < 5:
-            x = layers.MaxPooling2D(2, name=f"pool{i}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{i}")(x) if i < 5 else x
     x = layers.Flatten(name="flatten")(x)
     for i in (1, 2):
         x = layers.Dense(dense, activation="relu", name=f"dense{i}")(x)
