@@ -8,7 +8,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 from conftest import module, shared
 
-from blendkit.lessons import field as lesson
+from blendkit.lessons import experiments as lesson
 
 light = module(lambda make_sample: replace(make_sample(6, sky=0.0), sky_stamps=np.zeros((1, 64, 64), np.float32)))
 empty = module(lambda: CCDData(np.zeros((200, 300)), unit="electron / s", header={"MAGZERO": 26.0}))
