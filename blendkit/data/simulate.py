@@ -1,8 +1,7 @@
 """A synthetic sample that looks like the CANDELS parent sample of Boucaud et al. (2019).
 
-Types, magnitudes and radii follow the 1,050 CANDELS galaxies of the paper's published test blends. Smooth light is
-drawn by galsim and seen through an HST WFC3/F160W-like PSF; arms, clumps, knots and tidal tails are put on top, no
-finer than the PSF. Lengths are in pixels, light in e-/s.
+Types, magnitudes and radii are as in its published test blends. Smooth light is drawn by galsim, seen through a PSF
+like HST WFC3/F160W's; arms, clumps, knots and tails lie on top, no finer than that. Lengths: pixels, light: e-/s.
 """
 
 import math

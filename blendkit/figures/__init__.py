@@ -1,8 +1,4 @@
-"""The paper's figures (Boucaud et al. 2019), one function each, in one style fit for a projector.
-
-Every function is loaded on first use and returns a matplotlib figure (`errors_plotly` one of plotly) that is already
-detached from pyplot: as the last expression of a notebook cell it shows once, and nothing stays open.
-"""
+"""The paper's figures (Boucaud et al. 2019), a function each: a matplotlib (or plotly) figure, detached from pyplot."""
 
 from .. import lazy
 from .style import CASE_COLOURS, COLOURS, stretch, style  # at once: the file's name must not hide the function

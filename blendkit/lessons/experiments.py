@@ -137,11 +137,10 @@ def _chart(errors, looks):
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
-    """What cleaning does to synthetic galaxies, simulated and cleaned with neighbours and without.
+    """What cleaning does to `n` synthetic galaxies: their FLUX_AUTO against that of the same without neighbours.
 
-    Returns `n` good stamps kept; of their relative difference in FLUX_AUTO (%) the mean `bias` and the standard
-    deviation `scatter`; `good_dropped` (%); and of each kind of bad stamps, as `planted_edge`, the number and the
-    share dropped, `caught_edge` (%, NaN where there is none).
+    Returns of the stamps kept the mean `bias` and the `scatter` of it (%), `good_dropped` (%); and of each kind of bad
+    ones, as `planted_edge`, the number, and the share dropped, `caught_edge` (%, NaN where there is none).
     """
     sample = load_sample("synthetic", n=n, seed=seed)
     report, alone = clean(sample).report, clean(simulate(n, seed, neighbours=False)).report
@@ -237,7 +236,6 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
 
     Its answer for the central galaxy is the light near the centre times one knob, and the other light times the second.
     Each step follows the slope that `batch` of the blends show, `rate` long on average in the first of the `epochs`.
-    Images are (n, ny, nx), fluxes (n, k), the central galaxy's first, e-/s.
     """
     ny, nx = images.shape[1:]
     y, x = np.ogrid[:ny, :nx]

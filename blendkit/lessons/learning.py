@@ -97,10 +97,7 @@ def sizes_table2(
     network: keras.Model, train_sample: Sample, valid: Sample, blends: Table, images: np.ndarray,
     profile: str, seed: int, folder: PathLike,
 ) -> Table:  # fmt: skip
-    """Does size matter? Flux MAPE (%) of other blend2fluxes beside the `network` of this profile (Table 2).
-
-    Its run is in ``folder / "blend2flux"``, `blends` and `images` are the exam; all are trained in the same way.
-    """
+    """Does size matter? Flux MAPE (%) of other blend2fluxes, trained as the `network` in `folder` was (Table 2)."""
     plan, folder, rows = plan_of("blend2flux", profile), Path(folder), []
     runs = {plan.arguments["filters"]: (network, folder / "blend2flux")}
     for filters in OTHER_FILTERS[profile]:

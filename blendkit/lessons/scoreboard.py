@@ -56,8 +56,7 @@ def submit(name: str, method, *, to: str | os.PathLike | None = None) -> Readabl
 
     Parameters
     ----------
-    name : str
-    method : name of a method, deblender, ``{label: deblender}``, keras model, predictions, or explorer
+    name, method : str; name of a method, deblender, ``{label: deblender}``, keras model, predictions, or explorer
         Predictions are what was measured on `blendkit.lessons.class_images`: a table or dict with `flux` (n, 2), e-/s,
         the central galaxy first, and perhaps `flux_err`. Of an explorer the rounds of its guess game are handed in.
     to : str or path, optional

@@ -93,10 +93,9 @@ def _true(sample, blends, third=np.inf):
 def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], conditions=CONDITIONS) -> Table:
     """How methods do on the same blends under one condition after the other, all else as in the survey.
 
-    Returns `condition`, `value`, `method`; `median` (%) error of the fluxes, 100 for one that was not found;
-    `within_1`, the share (0 to 1) within the error that the method states, and `flagged`, that of the blends that it
-    calls out of domain, NaN where it says nothing; errors are from resampling galaxies. Of three galaxies the brighter
-    companion counts. Noise that the stamps have already stands for all that is less.
+    Returns `condition`, `value`, `method`; `median` (%) error of the fluxes, 100 for one that was not found; the shares
+    `within_1` error that the method states and `flagged` out of domain (0 to 1, NaN where it says nothing). Of three
+    galaxies the brighter companion counts. Noise that the stamps have already stands for all that is less.
     """
     n, galaxies, rows = len(blends), np.asarray(blends["id"]).ravel(), []
     least = round(_own_noise(sample) * 2**0.5 / NOISE, 1)

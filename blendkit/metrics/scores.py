@@ -1,7 +1,4 @@
-"""Every score in the paper (Boucaud et al. 2019): views of one table of measurements, with error bars.
-
-A measurement that is missing (NaN) or impossible (a flux not positive) counts as failed, and is reported.
-"""
+"""Every score in the paper: views of one table of measurements; a flux that is NaN or not positive counts as failed."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,12 +71,8 @@ def measurements(blends: Table, predictions: Predictions) -> Table:
     `galaxy` (id); of the flux `true`, `measured` (NaN if failed) and `error` (predicted sigma, or NaN); `mag_true`,
     `mag_measured`; `case` ("" where none is told); `counts`, whether the row does in Figure 5.
 
-    Parameters
-    ----------
-    blends : astropy.table.Table; from `blendkit.draw_blends`
-    predictions : mapping of str to astropy.table.Table
-        For each method ``flux`` (n, k), as the blends are ordered; optionally ``flux_err``, ``case`` (see `CASES`), and
-        ``meta["matching"]``, a sentence on how positions were matched.
+    `predictions` hold for each method a table of ``flux`` (n, k), as the blends are ordered; optionally ``flux_err``,
+    ``case`` (see `CASES`), and ``meta["matching"]``, a sentence on how positions were matched.
     """
     good = isinstance(predictions, Mapping) and predictions
     require(good, f"A {type(predictions).__name__} was given, expected {{name: table}}, at least one.")

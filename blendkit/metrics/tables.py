@@ -50,12 +50,10 @@ def table3() -> Table:
 def ranking(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
     """All methods on the same blends (parameters as for `scores`), the best first.
 
-    A method must not climb by leaving out what is hard: they stand in the order of `mape_all`, in which every galaxy
-    counts, and one that was not measured as 100 % wrong. Whether two methods differ, `difference` tells.
-
-    `rank`, `method`; over all members together `mape_all` (%), `mape` (%, measured ones only), `median` (%) and
-    `outliers` (%, of those measured: further off than 0.75 mag), each with `_err`; `failed` (%); `seconds` per blend;
-    `positions`: whether the method was "told" where the galaxies are, had the "pixels" only, or "unknown".
+    A method must not climb by leaving out what is hard: they stand in the order of `mape_all` (%), in which a galaxy
+    that was not measured is 100 % wrong. Of the measured ones `mape`, `median` (%) and `outliers` (%, further off than
+    0.75 mag), each with `_err`; `failed` (%); `seconds` per blend; `positions`: whether the method was "told" where the
+    galaxies are, had the "pixels" only, or "unknown". Whether two methods differ, `difference` tells.
     """
     rows = measurements(blends, predictions)
     total = [((method,), mask) for (method, _), mask in by_member(rows, ["total"])]
