@@ -75,8 +75,7 @@ def leak_experiment(
 ) -> tuple[Table, dict[str, Table]]:  # fmt: skip
     """Two networks, each of which learns from its own `few` galaxies, in two exams: of its own and of the other's.
 
-    Returns both exams, of `n_blends` each, as one, and two sets of predictions for it: "honest", by the network that
-    had not seen the galaxies, and "leaky", by the one that learned from them: no easy galaxies, no better network.
+    Returns both exams as one, and what networks say that had not seen its galaxies ("honest") or had ("leaky").
     """
     few = min(few, len(test))
     plan, sides = _small(profile, 256, LEAK_EPOCHS[profile]), [train_sample[:few], test[:few]]

@@ -137,10 +137,9 @@ def binned_scores(
 ) -> Table:  # fmt: skip
     """Score every method and member in bins of something known about the blends (Figures 7 to 9).
 
-    A row per `method`, `member` and `bin`, also an empty one: `label`, `low`, `high`, then as `scores`, of the blends
-    that count in Figure 5. `by` is as for `values_of`; words are bins of their own. `bins` are so many equal ones over
-    the range of all blends, or increasing edges. A bin holds its lower edge, the last one its upper edge as well;
-    blends outside, or alone where `by` needs a companion, are in no bin.
+    A row per `method`, `member` and `bin`: `label`, `low`, `high`, then as `scores`, of the blends that count in Figure
+    5. `by` is as for `values_of`; words are bins of their own. `bins` are so many equal ones over the range of all
+    blends, or increasing edges: a bin holds its lower edge, the last one its upper edge as well.
     """
     rows = measurements(blends, predictions)
     labels, edges, index = _bins(values_of(blends, by)[rows["blend"]], bins)
@@ -182,7 +181,7 @@ def mask_scores(blends: Table, ious: Mapping[str, ArrayLike], *, n_bootstrap: in
     """Mean intersection over union of masks, (n, k) from `iou`, overall and by pair of morphologies (Figure 12).
 
     A row per `method`, `member` ("central", "companion", and "both", where each blend counts once) and `pair` ("all",
-    then those that occur, such as "disk + irr"): `n`, mean `iou` and its error from resampling that member's galaxies.
+    "disk + irr" …): `n`, mean `iou` and its error from resampling that member's galaxies.
     """
     ids, types, lines = np.asarray(blends["id"]), words(blends["morphology"])[:, :2], []
     order = _in_order(types)

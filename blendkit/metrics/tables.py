@@ -23,9 +23,8 @@ def table2(
 ) -> Table:
     """Flux errors of every method, for central galaxies, companions and, in the total row, both (Table 2).
 
-    Rows "central", "companion" and "total" (`member`) for each `method`: `n`, `failed`, and of the flux, where it was
-    measured, `mape` (%, eq. 1) and `median` (%), each with `_err`. Parameters as for `scores`; `parameters` says how
-    many each network has (``network.count_params()``): a column of its own, masked for other methods.
+    By `method` and `member`: `n`, `failed`, and of the flux, where measured, `mape` (%, eq. 1) and `median` (%), each
+    with `_err`. `parameters` says how many each network has: a column of its own, masked for other methods.
     """
     rows, names = measurements(blends, predictions), ("mape_flux", "median_flux")
     table = tabulate(rows, ("method", "member"), by_member(rows, (*FIGURE_5_CASES, "total")), names, n_bootstrap, seed)
@@ -80,8 +79,8 @@ def ranking(blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, 
 def scoreboard(name: str, blends: Table, predictions: Predictions, *, n_bootstrap: int = 200, seed: int = 0) -> Table:
     """One row per method and member: the detection split and every score, with errors from resampling galaxies.
 
-    Columns `sample` (`name`), `method`, `member`, `n`, `failed`; `both`, `one`, `more` (% of the blends in which two,
-    one and more objects were found; NaN for methods that detect nothing, such as networks); and six of `scores`.
+    Beside six of `scores`: `sample` (`name`), `n`, `failed`; `both`, `one`, `more` (% of the blends in which so many
+    objects were found; NaN for methods that detect nothing, such as networks).
     """
     board = tabulate(measurements(blends, predictions), ("method", "member"), None, BOARD, n_bootstrap, seed)
     board.add_column([name] * len(board), name="sample", index=0)
