@@ -79,7 +79,8 @@ def _shares(nx, corner):
 def place_segment(target: np.ndarray, segmap: np.ndarray, reach: int, orient: int, dy: int, dx: int) -> None:
     """Mark in an empty mask where the segment of the centre pixel lands; it lies within `reach` pixels of that."""
     y, x = segmap.shape[0] // 2, segmap.shape[1] // 2
+    label = segmap[y, x]
     if reach < min(segmap.shape[0] - y, segmap.shape[1] - x):
         segmap = segmap[y - reach : y + reach + 1, x - reach : x + reach + 1]
     at, part = landing(target.shape, segmap, orient, dy, dx)
-    np.equal(part, segmap[y, x], out=target[at])
+    np.equal(part, label, out=target[at])

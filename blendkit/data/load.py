@@ -122,10 +122,9 @@ def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, T
     file that the authors published with their code (github.com/aboucaud/coindeblend, BSD-3), downloaded once (1.1 MB);
     or a csv file with the same columns, in which only measured fluxes may be empty.
     """
-    path = Path(source).expanduser()
-    title = path.name if source != "coindeblend" else "published catalogue (Boucaud et al. 2019)"
-    if source == "coindeblend":
-        path = fetch(URL, SHA256, data_folder() / "coindeblend" / "output_catalog.csv")
+    known, kept = source == "coindeblend", data_folder() / "coindeblend" / "output_catalog.csv"
+    path = fetch(URL, SHA256, kept) if known else Path(source).expanduser()
+    title = "published catalogue (Boucaud et al. 2019)" if known else path.name
     cure = "expected the columns of the paper's output_catalog.csv: give such a file, or 'coindeblend' to download it."
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}', {cure}")

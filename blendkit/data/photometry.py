@@ -58,8 +58,7 @@ def kron_flux(image: np.ndarray, shape, others: np.ndarray | None = None) -> flo
     """FLUX_AUTO about a row of `sep.extract` on a C-contiguous float32 stamp; pixels of `others` (bool) are zero."""
     x, y, a, b, theta = (float(shape[name]) for name in ("x", "y", "a", "b", "theta"))
     theta = min(max(theta, -np.pi / 2), np.pi / 2)
-    if others is not None:
-        image = np.where(others, np.float32(0), image)
+    image = image if others is None else np.where(others, np.float32(0), image)
     radius = float(sep.kron_radius(image, [x], [y], [a], [b], [theta], 6.0)[0][0])
     if KRON_FACTOR * radius * np.sqrt(a * b) < KRON_MIN_RADIUS:
         return float(sep.sum_circle(image, [x], [y], KRON_MIN_RADIUS)[0][0])

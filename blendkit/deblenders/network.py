@@ -84,10 +84,8 @@ class Network:
         table = Table(columns, copy=False)
         failed = int(np.isnan(columns["flux"]).any(axis=1).sum())
         table.meta = {"method": self.name, "matching": IN_THE_CENTRE, "failed": failed}
-        if self._note:
-            table.meta["note"] = self._note
-        if self.card:
-            table.meta["trained_on"] = brief(self.card)
+        known = {"note": self._note, "trained_on": brief(self.card)}
+        table.meta |= {name: about for name, about in known.items() if about}
         return table
 
     def _inference(self, network):

@@ -79,8 +79,7 @@ def as_dict(outputs: Any) -> dict[str, Any]:
     """What a network gave, by name; a bare output of shape (n, k) is `fluxes`, one of (n, ny, nx, k) `masks`."""
     if isinstance(outputs, list | tuple):
         return {name: value for output in outputs for name, value in as_dict(output).items()}
-    if not isinstance(outputs, dict):
-        outputs = {"fluxes" if len(outputs.shape) == 2 else "masks": outputs}
+    outputs = outputs if isinstance(outputs, dict) else {"fluxes" if len(outputs.shape) == 2 else "masks": outputs}
     for name in RANKS.keys() & outputs.keys():
         shape, wanted = tuple(outputs[name].shape), "(n, k)" if RANKS[name] == 2 else "(n, ny, nx, k)"
         given = f"the network's {name} have shape {shape}, expected {wanted} for k galaxies"
