@@ -126,7 +126,7 @@ def test_zero_fill_has_the_noise_of_one_stamp_outside_and_sky_fill_of_two(drawn,
     sigmas, two = figures.fill_step_sigmas(clean, pairs), NOISE * np.sqrt(2)
     assert_allclose([sigmas[k] for k in ("zero_inside", "sky_inside", "sky_outside")], two, rtol=0.04)
     assert_allclose(sigmas["zero_outside"], NOISE, rtol=0.04)
-    assert 0 < sigmas["n_pairs"] <= len(pairs)
+    assert 0 < sigmas["n_blends"] <= len(pairs)
     text = said(shown(drawn, figures.fill_step, clean, pairs))
     assert all(f"{fill}: {sigmas[f'{fill}_outside']:.4f}" in text for fill in ("zero", "sky"))
 
