@@ -111,11 +111,8 @@ def columns(sample, **values):
     return QTable({name: sample.catalog[name] for name in sample.catalog.colnames} | values)
 
 
-def ccd_data(stack, mask):
-    return [CCDData(stamp, unit="electron/s", mask=where) for stamp, where in zip(stack, mask, strict=True)]
-
-
-MASKED = {"numpy": lambda stack, mask: np.ma.array(stack, mask=mask), "astropy": Masked, "CCDData": ccd_data}
+MASKED = {"numpy": lambda stack, mask: np.ma.array(stack, mask=mask), "astropy": Masked}
+MASKED["CCDData"] = lambda *both: [CCDData(i, unit="electron/s", mask=m) for i, m in zip(*both, strict=True)]
 
 
 class TestMasks:
@@ -243,21 +240,20 @@ WRITERS = {
 }  # fmt: skip
 
 
-class TestDisks:
-    @pytest.mark.parametrize(("step", "error", "told"), [
-        ("os.fsync", OSError(errno.ENOSPC, ""), r"^[^\n]*full[^\n]*MB are free[^\n]*\Z"),
-        ("os.replace", InterruptedError("stopped"), "stopped"),
-    ], ids=["full", "interrupted"])  # fmt: skip
-    @pytest.mark.parametrize("writer", WRITERS)
-    def test_a_failure_is_told_and_leaves_the_older_files_alone(
-        self, galaxies, blends, tmp_path, monkeypatch, writer, step, error, told
-    ):
+@pytest.mark.parametrize(("step", "error", "told"), [
+    ("os.fsync", OSError(errno.ENOSPC, ""), r"^[^\n]*full[^\n]*MB are free[^\n]*\Z"),
+    ("os.replace", InterruptedError("stopped"), "stopped"),
+], ids=["full", "interrupted"])  # fmt: skip
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_failure_is_told_and_leaves_the_older_files_alone(
+    galaxies, blends, tmp_path, monkeypatch, writer, step, error, told
+):
+    WRITERS[writer](galaxies, blends, tmp_path)
+    sizes = {path: path.write_bytes(b"older") for path in tmp_path.iterdir()}
+    monkeypatch.setattr(step, Mock(side_effect=error))
+    with pytest.raises(OSError, match=told):
         WRITERS[writer](galaxies, blends, tmp_path)
-        sizes = {path: path.write_bytes(b"older") for path in tmp_path.iterdir()}
-        monkeypatch.setattr(step, Mock(side_effect=error))
-        with pytest.raises(OSError, match=told):
-            WRITERS[writer](galaxies, blends, tmp_path)
-        assert {path: path.stat().st_size for path in tmp_path.iterdir()} == sizes
+    assert {path: path.stat().st_size for path in tmp_path.iterdir()} == sizes
 
 
 START = "import blendkit as bk; bk.training.has_gpu(); bk.models.unet(2, 1)"
@@ -321,13 +317,12 @@ class TestNothingThere:
         assert np.isfinite(method(alone)["flux"][:, 0]).all()
 
 
-class TestReadingTables:
-    @pytest.mark.parametrize("written", ["ecsv", "tab", "commented_header", "basic", "|", ", ", ";"])
-    def test_a_catalogue_in_any_usual_form(self, make_sample, tmp_path, written):
-        sample = make_sample(5)
-        path = sample.save(tmp_path) / "candels_cat.csv"
-        if written.isidentifier():
-            Table.read(path, format="ascii.csv").write(path, format=f"ascii.{written}", overwrite=True)
-        else:
-            path.write_text("# from TOPCAT, mag 20\n" + path.read_text().replace(",", written))
-        assert (bk.load_sample(tmp_path).catalog["id", "mag"] == sample.catalog["id", "mag"]).all()
+@pytest.mark.parametrize("written", ["ecsv", "tab", "commented_header", "basic", "|", ", ", ";"])
+def test_a_catalogue_in_any_usual_form(make_sample, tmp_path, written):
+    sample = make_sample(5)
+    path = sample.save(tmp_path) / "candels_cat.csv"
+    if written.isidentifier():
+        Table.read(path, format="ascii.csv").write(path, format=f"ascii.{written}", overwrite=True)
+    else:
+        path.write_text("# from TOPCAT, mag 20\n" + path.read_text().replace(",", written))
+    assert (bk.load_sample(tmp_path).catalog["id", "mag"] == sample.catalog["id", "mag"]).all()

@@ -89,14 +89,6 @@ def test_numbers_are_the_expected_ones(run, notebook):
     assert not wrong, "number: (shown, expected, tolerance)"
 
 
-def test_laws_of_cleaning_hold(run):
-    shown = run.shown["01_clean_the_sample"]
-    assert shown["table1.total"] == [shown["galaxies"], shown["kept"]]
-    assert abs(shown["truth.bias"]) < 0.5
-    assert shown["truth.scatter"] < 1
-    assert shown["truth.caught_edge"] == 100
-
-
 def test_laws_of_learning_hold(run):
     shown = run.shown["02b_how_a_network_learns"]
     assert shown["parameters"][0] == shown["parameters"][1], "the network on the page is the paper's"
@@ -115,11 +107,9 @@ def test_laws_of_training_hold(run):
         ours, plain = (shown[f"networks.{name}.mape_{member}"] for name in ("fractions", "blend2flux"))
         assert ours < plain / 1.5
         assert ours < shown["half_each_mape"] / 2
-    assert shown["fixed.loss"] < shown["fixed.val_loss"]  # memory
-    assert shown["fixed.loss"] < shown["fresh.loss"]
+    assert shown["fixed.loss"] < shown["fresh.loss"]  # memory
     assert shown["fixed.val_loss"] - shown["fixed.loss"] > shown["fresh.val_loss"] - shown["fresh.loss"]
     assert shown["leak.difference"] > 0
-    assert shown["table2.8.parameters"] == shown["networks.blend2flux.parameters"]
 
 
 def test_laws_of_comparing_hold(run):

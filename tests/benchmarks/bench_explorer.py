@@ -1,9 +1,8 @@
 """How long the explorer takes to change pixels and to answer, in JupyterLab and in a page: `make bench`.
 
-Both run in headless Chromium. In a notebook its slider, and one that shows PNG files made by Python, are moved in turn
-by their real key events; after each move the picture is read back until it differs. Then: how long after a move the
-answers come, 20 ms of which are spent waiting for a further one. In the page, opened from disk and offline, each answer
-of the network is compared with that of Keras to the same pixels.
+In a notebook its slider, and one that shows PNG files made by Python, are moved in turn by their real key events; after
+each move the picture is read back until it differs. Answers wait 20 ms for a further move. In the page each answer of
+the network is compared with that of Keras to the same pixels.
 """
 
 import sys

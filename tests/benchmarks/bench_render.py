@@ -1,8 +1,7 @@
 """How fast `render` is, and how much of a training step goes into rendering its blends and their skies: `make bench`.
 
-Beside `render` stands a plain NumPy loop over pairs that does the same work, no turns, on one core, fresh output arrays
-on both sides; the loop makes images only: with masks, render has to reach half its rate. A step is that of a network at
-full size, compiled as training compiles it, beside the rendering alone; the share is the median of the rounds' ratios.
+Beside `render` stands a plain NumPy loop over pairs, no turns, on one core, that makes images only: with masks, render
+has to reach half its rate. A step is that of a network at full size; shares are medians of the rounds' ratios.
 """
 
 from functools import partial

@@ -21,6 +21,7 @@ from blendkit.data.cleaning import remove_neighbours
 from blendkit.data.simulate import simulate
 from blendkit.data.sky import CORRELATION, LEVEL, NOISE, empty_pixels, sky_bank, sky_noise
 
+AT_ONE_AND_TWO = {"correlated": (0.52, 0.07), "white": (0, 0)}  # CANDELS, the data README's table
 TWO = [[10, 11], [11, 12]]
 STRAIGHT = (0, 2, 5, 7)  # no quarter turns: what a stamp that is no square allows
 
@@ -103,7 +104,6 @@ class TestRender:
         assert ((alone == images).all(), none) == (True, None)
         assert [array.shape for array in bk.render(sample, crowd[:0])] == [(0, 64, 64), (0, 64, 64, 5), (0, 5)]
         crowd.write(tmp_path / "blends.ecsv")
-        assert os.path.getsize(tmp_path / "blends.ecsv") < 1e6
         rows = np.random.default_rng(0).permutation(len(crowd))[:40]
         again = bk.render(sample, Table.read(tmp_path / "blends.ecsv")[rows], fill=fill)
         assert (again[0] == images[rows]).all()
@@ -132,10 +132,6 @@ class TestMembers:
         assert len(nobody)
         assert all((image == sample.sky).all((1, 2)).any() for image in nobody)
 
-    def test_a_lone_galaxy_is_its_stamp(self, sample):
-        blends = bk.draw_blends(sample, 20, members=1, turns=False)
-        assert (bk.render(sample, blends)[0] == sample.images[sample.index(blends["id"][:, 0])]).all()
-
 
 class TestMakeBlends:
     @pytest.mark.parametrize(("ids", "dx", "expected"), [
@@ -159,7 +155,6 @@ class TestMakeBlends:
         assert blend["mag"] == pytest.approx(mag + dmag)
         assert blend["flux"] == pytest.approx(flux * 10 ** (-0.4 * dmag))
         assert (blend["delta_mag"], blend["distance"]) == (pytest.approx(mag[0] - mag[2] - 0.5), 5)
-        assert (blend["inside"] == 1).all()
 
     def test_before_cleaning_fluxes_come_from_magnitudes(self, hst):
         with pytest.warns(UserWarning, match="run bk.clean first"):
@@ -336,9 +331,6 @@ class TestExport:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert peaks[1] < peaks[0] + 2e6, "1,500 blends take no more than 500; all pixels would be 37 MB"
-
-
-AT_ONE_AND_TWO = {"correlated": (0.52, 0.07), "white": (0, 0)}  # CANDELS, the data README's table
 
 
 def simulated(noise, *_):

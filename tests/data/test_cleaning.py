@@ -56,14 +56,6 @@ class TestNoise:
         assert bank.std() == pytest.approx(outside.std(), rel=0.05)
         assert np.abs(bank).max() < 8 * SKY, "no objects"
 
-    def test_empty_pixels_keep_their_distance(self):
-        segmap = np.zeros((60, 60), np.uint8)
-        segmap[30, 30] = 3
-        assert (empty_pixels(segmap) == (np.hypot(*(np.indices(segmap.shape) - 30)) > 8)).all()
-        segmap[4:-4, 4:-4] = 1
-        assert empty_pixels(segmap).any(), "a crowded stamp has a narrower margin"
-        assert not (empty_pixels(segmap) & (segmap > 0)).any()
-
 
 class TestSamePixels:
     def test_whatever_the_processes_and_the_other_galaxies(self, hst, hst_clean):
@@ -78,16 +70,15 @@ class TestSamePixels:
         assert all((cleaned.report[c] == synthetic_clean.report[c]).all() for c in ("kept", "reason", "flags"))
 
 
-class TestReport:
-    def test_what_it_says(self, hst, hst_clean, synthetic_clean):
-        for clean in (hst_clean, synthetic_clean):
-            report = clean.report
-            assert ((report["reason"] == "") == report["kept"]).all()
-            kept = report[report["kept"]]
-            assert all((kept[name] == clean.catalog[name]).all() for name in ("id", "morphology", "mag", "flux_auto"))
-            assert (flux_auto(clean.images, clean.own_masks()) == clean.catalog["flux_auto"]).all()
-        assert list(hst_clean.report["id"]) == list(hst.catalog["id"])
-        assert 80 <= len(hst_clean) < len(hst) == 96
+def test_what_it_says(hst, hst_clean, synthetic_clean):
+    for clean in (hst_clean, synthetic_clean):
+        report = clean.report
+        assert ((report["reason"] == "") == report["kept"]).all()
+        kept = report[report["kept"]]
+        assert all((kept[name] == clean.catalog[name]).all() for name in ("id", "morphology", "mag", "flux_auto"))
+        assert (flux_auto(clean.images, clean.own_masks()) == clean.catalog["flux_auto"]).all()
+    assert list(hst_clean.report["id"]) == list(hst.catalog["id"])
+    assert 80 <= len(hst_clean) < len(hst) == 96
 
 
 class TestCutsAndDecisions:

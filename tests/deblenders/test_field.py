@@ -36,9 +36,6 @@ def sky(n, seed=0):
 
 
 image, survey = module(lambda: sky(300)), module(lambda: sky(700, seed=3))
-wcs = module(lambda: WCS({
-    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 53.1, "CRVAL2": -27.8, "CRPIX1": 100, "CRPIX2": 80,
-    "CDELT1": -0.06 / 3600, "CDELT2": 0.06 / 3600}))  # fmt: skip
 
 
 @module
@@ -69,22 +66,16 @@ def write(path, *hdus):
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
 
 
-def scaled(image, path):
-    hdu = fits.ImageHDU(np.rint((image - 30) / 1e-7).astype(np.int32))
-    hdu.header["BSCALE"], hdu.header["BZERO"] = 1e-7, 30.0
-    write(path, hdu)
-
-
 FILES = {
     "doubles.fits": lambda image, path: fits.writeto(path, image.astype(">f8")),
-    "scaled.fits": scaled,
+    "scaled.fits": lambda image, path: (
+        hdu := fits.ImageHDU(image.astype(float))).scale("int32", bscale=1e-7, bzero=30) or write(path, hdu),
     "zipped.fits.gz": lambda image, path: fits.writeto(path, image),
     "packed.fits.fz": lambda image, path: write(
         path, fits.CompImageHDU(image, compression_type="GZIP_2", quantize_level=0)),
     "later.fits": lambda image, path: write(path, fits.ImageHDU(np.zeros((2, 40, 40))), fits.ImageHDU(image)),
 }  # fmt: skip
 ARRAYS = {
-    "doubles": (lambda image: image.astype(float), ZP, 1),
     "nJy": (lambda image: image * 10 * u.nJy, None, 10),
     "CCDData": (lambda image: CCDData(image, unit="electron/s", meta={"MAGZERO": ZP}), None, 1),
     "counts": (lambda image: np.rint(image * 1e5).astype(int), ZP + 12.5, 1e5),
@@ -143,18 +134,16 @@ class TestWhatGoesIn:
         """The same sky in pixels of half the size: the same objects, light and magnitudes."""
         fine = np.kron(image, np.ones((2, 2), np.float32)) / 4
         with pytest.warns(UserWarning, match=r"0\.03 arcsec per pixel"):
-            table, segmap, model, residual = measure(fine, ZP, pixel_scale=0.03, maps=True)
+            table, segmap, model, _ = measure(fine, ZP, pixel_scale=0.03, maps=True)
         np.testing.assert_allclose(table["x"], 2 * measured[0]["x"] + 0.5, atol=0.05)
         np.testing.assert_allclose(table["flux"], measured[0]["flux"], rtol=0.03)
         np.testing.assert_allclose(table["size"], 2 * measured[0]["size"], rtol=0.05)
         assert np.mean(segmap[::2, ::2] == measured[1]) > 0.999
-        np.testing.assert_allclose(model + residual, fine, atol=1e-6)
         np.testing.assert_allclose(model.sum(), measured[2].sum(), rtol=0.01)
 
     @pytest.mark.parametrize(("give", "words"), [
         (lambda image, path: image, ["zeropoint"]),
         (lambda image, path: image[None], ["(1, 300, 300)", "cube"]),
-        (lambda image, path: image[:1, :1], ["1 x 1"]),
         (lambda image, path: image[:0], ["0 x 300"]),
         (lambda image, path: image * np.nan * u.nJy, ["no sky"]),
         (lambda image, path: np.ones((99, 99)) * u.Jy, ["no sky"]),
@@ -166,8 +155,8 @@ class TestWhatGoesIn:
         (lambda image, path: None, ["no file"]),
     ])  # fmt: skip
     def test_what_cannot_be_measured(self, measure, image, tmp_path, give, words):
-        given = give(image, tmp_path / "x.fits")
-        given = given if isinstance(given, np.ndarray) else tmp_path / "x.fits"
+        given = give(image, path := tmp_path / "x.fits")
+        given = given if isinstance(given, np.ndarray) else path
         refused(lambda: measure(given), *words, error=FileNotFoundError if words == ["no file"] else ValueError)
 
     def test_what_does_not_belong_together(self, measure, image):
@@ -197,7 +186,8 @@ class TestWhatComesOut:
         assert np.array_equal(table["id"][table["saturated"]], there[there > 0])
 
     @pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
-    def test_files(self, measure, measured, image, wcs, tmp_path):
+    def test_files(self, measure, measured, image, tmp_path):
+        wcs = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 53.1, "CDELT1": -1 / 6e4, "CDELT2": 1 / 6e4})
         fits.writeto(tmp_path / "x.fits", image, wcs.to_header())
         out = tmp_path / "out"
         table = measure(tmp_path / "x.fits", ZP, out=out)
@@ -210,8 +200,7 @@ class TestWhatComesOut:
                 np.testing.assert_allclose(hdus[0].data, expected, atol=1e-6)
                 np.testing.assert_allclose(WCS(hdus[0].header).wcs_pix2world(9, 5, 0), wcs.wcs_pix2world(9, 5, 0))
         table.write(out / "x.xml", format="votable")
-        table.write(out / "x.fits")
-        for name in ("catalogue.ecsv", "catalogue.fits", "x.xml", "x.fits"):
+        for name in ("catalogue.ecsv", "catalogue.fits", "x.xml"):
             same(measured[0], Table.read(out / name))
             assert Table.read(out / name)["flux"].unit == u.ct / u.s
 

@@ -144,11 +144,8 @@ class TestWrongAnswers:
             bk.measure(scene[1], {"broken": Mock(side_effect=own("weights"))})
 
 
-CLOSE = {"sep": "SEP", "Sersik": "sersic", "fraction": "fractions", "blend2flx": "blend2flux", "qqqq": "SEP"}
-
-
 class TestWrongQuestions:
-    @pytest.mark.parametrize(("asked", "meant"), CLOSE.items())
+    @pytest.mark.parametrize(("asked", "meant"), [("sep", "SEP"), ("Sersik", "sersic"), ("qqqq", "SEP")])
     def test_the_closest_name_is_told_before_anything_runs(self, scene, asked, meant):
         ran = []
         refused(lambda: bk.measure(scene[1], {"slow": lambda images: ran.append(1), "x": asked}), asked, meant)

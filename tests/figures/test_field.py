@@ -19,11 +19,9 @@ def test_objects_are_circled_and_pictures_stand_side_by_side(drawn):
 
 def test_medians_of_what_comes_back_count_what_was_lost(drawn):
     near, ones = np.repeat([5.0, 20, 100, np.inf], 5), np.ones(20)
-    back = Table(
-        {"mag": np.linspace(19, 23, 20), "near": near, "true": ones, "flux": 1.1 * ones, "sep_flux": 0.7 * ones}
-    )
+    back = {"mag": np.linspace(19, 23, 20), "near": near, "true": ones, "flux": 1.1 * ones, "sep_flux": 0.7 * ones}
     back["flux"][:4] = np.nan
-    fig = drawn(lambda: bk.figures.recovered_light(back))
+    fig = drawn(lambda: bk.figures.recovered_light(Table(back)))
     bars = [round(bar.get_height()) for bar in fig.axes[1].patches]
     assert bars == [100, 10, 10, 30, 30, 30]
     assert "10.0 % (fractions) and 30.0 % (SEP)" in fig.get_suptitle()

@@ -213,36 +213,34 @@ class TestObserved:
             np.testing.assert_allclose(more.sum(axis=(1, 2)), share * blends["flux"][:, 0], rtol=0.02)
 
 
-class TestOutside:
-    def test_each_condition_is_scored_against_its_own_truth(self, light, blends):
-        tested = {"level": (-1.0, 0.0), "units": (1.0, 1e6), "third": (np.inf, 0.0)}
-        methods = {"right": knows(blends), "blind": knows(blends, missed=True)}
-        table = outside(light, blends, methods, tested)
-        got = {(row["condition"], row["value"], row["method"]): row for row in table}
-        assert len(table) == 12
-        for row in (got["level", -1.0, "right"], got["units", 1e6, "right"]):
-            assert (row["median"], row["within_1"]) == pytest.approx((0, 1), abs=1e-4)
-        assert got["level", 0.0, "blind"]["median"] == pytest.approx(50)  # mean of 0 and 100
-        assert got["units", 1e6, "right"]["flagged"] == 1 > got["units", 1.0, "right"]["flagged"] == 0
-        assert got["third", 0.0, "right"]["within_1"] < 1, "the brighter of the two others is the companion"
+def test_each_condition_is_scored_against_its_own_truth(light, blends):
+    tested = {"level": (-1.0, 0.0), "units": (1.0, 1e6), "third": (np.inf, 0.0)}
+    methods = {"right": knows(blends), "blind": knows(blends, missed=True)}
+    table = outside(light, blends, methods, tested)
+    got = {(row["condition"], row["value"], row["method"]): row for row in table}
+    assert len(table) == 12
+    for row in (got["level", -1.0, "right"], got["units", 1e6, "right"]):
+        assert (row["median"], row["within_1"]) == pytest.approx((0, 1), abs=1e-4)
+    assert got["level", 0.0, "blind"]["median"] == pytest.approx(50)  # mean of 0 and 100
+    assert got["units", 1e6, "right"]["flagged"] == 1 > got["units", 1.0, "right"]["flagged"] == 0
+    assert got["third", 0.0, "right"]["within_1"] < 1, "the brighter of the two others is the companion"
 
 
-class TestTrustExplorer:
-    def test_fluxes_errors_and_flag_follow_the_sliders(self, light, blends, drive):  # noqa: F811
-        widget = TrustExplorer(light, blends, {"right": knows(blends), "blind": knows(blends, missed=True)})
-        assert "1 ± 0.1: 0.0 errors off" in widget.answer.value
-        assert widget.answer.value.count("not found") == 1
-        assert "out_of_domain: False" in widget.answer.value
-        before, start = widget.view.panels[1], widget.image
-        for name, slider in widget.sliders.items():
-            slider.value = {"third": 1.0, "units": 1e6}.get(name, getattr(slider, "max", None))
-        assert "out_of_domain: True" in widget.answer.value
-        assert widget.view.panels[1]["pixels"] != before["pixels"]
-        assert widget.image.max() > 1e5 * start.max()
-        widget.reset.click()
-        np.testing.assert_array_equal(widget.image, start)
-        widget.blend.value = 2
-        assert widget.recipe["id"].tolist() == blends["id"][2:3].tolist()
-        assert "image/png" in widget._repr_mimebundle_()
-        drive()
-        refused(lambda: TrustExplorer(light, blends[:0]), "0 blends")
+def test_fluxes_errors_and_flag_follow_the_sliders(light, blends, drive):  # noqa: F811
+    widget = TrustExplorer(light, blends, {"right": knows(blends), "blind": knows(blends, missed=True)})
+    assert "1 ± 0.1: 0.0 errors off" in widget.answer.value
+    assert widget.answer.value.count("not found") == 1
+    assert "out_of_domain: False" in widget.answer.value
+    before, start = widget.view.panels[1], widget.image
+    for name, slider in widget.sliders.items():
+        slider.value = {"third": 1.0, "units": 1e6}.get(name, getattr(slider, "max", None))
+    assert "out_of_domain: True" in widget.answer.value
+    assert widget.view.panels[1]["pixels"] != before["pixels"]
+    assert widget.image.max() > 1e5 * start.max()
+    widget.reset.click()
+    np.testing.assert_array_equal(widget.image, start)
+    widget.blend.value = 2
+    assert widget.recipe["id"].tolist() == blends["id"][2:3].tolist()
+    assert "image/png" in widget._repr_mimebundle_()
+    drive()
+    refused(lambda: TrustExplorer(light, blends[:0]), "0 blends")

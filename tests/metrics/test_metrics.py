@@ -210,13 +210,6 @@ class TestScores:
         assert table.meta["matching"] == {"net": "not stated", "SEP": "nearest to the centre"}
         assert (table["bias"].unit, table["mape_flux"].unit) == ("mag", "%")
 
-    def test_what_is_no_mapping_of_tables(self):
-        blends, pred = fabricate(5)
-        for score in (scores, figure_5, table2, ranking):
-            for predictions in ({}, [pred], pred, {"mine": {"flux": [1]}}):
-                with pytest.raises(ValueError, match=r"at least one|'mine'"):
-                    score(blends, predictions)
-
     def test_difference_of_a_worked_example(self):
         blends = Table({"id": [[1, 3], [2, 1]], "flux": np.full((2, 2), 10.0)}, meta={"zeropoint": ZEROPOINT})
         a = Table({"flux": [[11.0, 13.0], [np.nan, 10]]})  # errors 10, 30, 100, 0

@@ -14,6 +14,8 @@ from blendkit.metrics import reference_scores, scoreboard, write_scoreboard
 from tests.figures.test_accuracy import DRAW_ALL
 from tools.reference import like_for_like
 
+NAME = "constant shares"
+
 
 def sep_on(sample, n):
     """Blends of a sample, and what SEP's three fluxes make of them."""
@@ -79,9 +81,6 @@ def test_written_scoreboards_have_a_line_for_each_row_of_every_kind_of_method(tm
     assert write_scoreboard(tmp_path / "again", Table.read(path.with_suffix(".ecsv"))).read_text("utf-8") == text
 
 
-NAME = "constant shares"
-
-
 def constant_shares(images, share=0.6):
     total = images.sum(axis=(1, 2))
     flux = np.stack([share * total, (1 - share) * total], axis=1)
@@ -128,5 +127,6 @@ WRONG = {
 def test_wrong_tables_get_one_sentence_everywhere(exam, wrong):
     given, spoilt = WRONG[wrong](exam[0], exam[1][NAME])
     for view in VIEWS.values():
-        with pytest.raises(ValueError, match=r"'mine'|zeropoint|edited|no blends"):
-            view(given, {"mine": spoilt})
+        for predictions in ({"mine": spoilt}, {}, [spoilt], spoilt):
+            with pytest.raises(ValueError, match=r"'mine'|zeropoint|edited|no blends|at least one"):
+                view(given, predictions)

@@ -83,14 +83,6 @@ class TestOutputs:
         first, same, other = (builders.build("unet", SMALL["unet"], seed) for seed in (1, 1, 2))
         assert same_weights(first, same) > same_weights(first, other)
 
-    def test_the_signal_reaches_the_deepest_level(self):
-        """Before training, deep maps are about as strong as the first: the network can learn from its first step on."""
-        network = bk.models.unet(5, 8, shape=(64, 64))
-        maps = [network.get_layer(name).output for name in ("down1_conv1", "down5_conv2")]
-        noise = np.random.default_rng(0).normal(0, 1, (4, 64, 64, 1)).astype("f4")
-        first, deepest = (np.sqrt(np.mean(m**2)) for m in keras.Model(network.input, maps).predict(noise, verbose=0))
-        assert deepest > 0.3 * first
-
 
 def test_a_bare_output_is_known_by_its_shape():
     for shape, name in (((5, 2), "fluxes"), ((5, 3), "fluxes"), ((5, 16, 16, 2), "masks")):
@@ -111,31 +103,11 @@ def test_sizes_that_make_no_network(name, arguments):
 
 
 class TestFractions:
-    @pytest.mark.parametrize("at", [(16, 32), (0, 0), (5, 60), (31, 63)])
-    def test_turning_about_a_pixel(self, stack, at):
-        turned = np.asarray(fractions.TurnAbout()(stack, np.tile(np.int32(at), (5, 1))))
-        v, u = 2 * np.reshape(at, (2, 1, 1)) - np.indices((32, 64))
-        inside = (v >= 0) & (v < 32) & (u >= 0) & (u < 64)
-        expected = np.where(inside, stack[:, v.clip(0, 31), u.clip(0, 63)], 0)
-        np.testing.assert_array_equal(turned, expected)
-
-    def test_peak_is_the_highest_pixel(self, stack):
-        found = np.asarray(fractions.peak(fractions.to_patches(stack[..., None])[..., 0]))
-        np.testing.assert_array_equal(found @ [64, 1], stack.reshape(5, -1).argmax(axis=1))
-
     def test_shares_are_shares(self, small, stack):
         out, light = run(small["fractions"], stack), stack - np.asarray(measure_sky(stack)[0])[:, None, None]
         assert (out["images"] * light[..., None] >= 0).all()
         assert (np.abs(out["images"].sum(-1)) <= np.abs(light) * (1 + 1e-4) + 1e-6).all()
         assert out["errors"].min() > 0
-
-    def test_half_of_the_blends_are_told_where_to_look(self, make_sample):
-        blends = bk.draw_blends(make_sample(12), 4000, seed=1)
-        told = fractions.hints(blends, np.random.default_rng(0))
-        silent = (told == fractions.UNTOLD).all(axis=(1, 2))
-        assert silent.mean() == pytest.approx(0.5, abs=0.03)
-        off = np.abs(told - np.stack([blends["dy"], blends["dx"]], 2))[~silent]
-        assert np.median(off) <= 1 < off.max() < 12
 
     def test_what_it_is_told_matters(self, small, blended):
         """Untold, its loss is that of its answers."""
@@ -186,12 +158,6 @@ class TestSky:
         level, noise = (np.asarray(values) for values in measure_sky(stamps))
         assert np.mean(level - 0.05) / 0.0085 == pytest.approx(0.02 * k, abs=0.03 + 0.03 * k)
         assert np.mean(noise) / 0.0085 == pytest.approx(1, abs=0.03 + 0.01 * k)
-
-    def test_a_stamp_without_noise_or_light_gives_numbers(self, small):
-        flat, spot = np.zeros((2, 1, 32, 64), "f4")
-        spot[0, 16, 32] = 1
-        for images in (flat, spot, flat + 7):
-            assert all(np.isfinite(value).all() for value in run(small["fractions"], images).values())
 
 
 class TestWorld:

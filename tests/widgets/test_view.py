@@ -20,6 +20,9 @@ from blendkit.figures.hover import errors_plotly
 from blendkit.figures.stamps import worst_rows
 from blendkit.widgets.view import shown_errors
 
+# eight round galaxies, ids 10 to 17, each with a neighbour
+stamps = module(lambda make_sample: make_sample(8, sigma=2.5, neighbours=((18, 18, 20.0),)))
+path = pytest.fixture(lambda tmp_path: tmp_path / "deep" / "decisions.csv")
 browser = pytest.fixture(lambda accepted, twenty: bk.ErrorsBrowser(accepted, *twenty))
 
 
@@ -101,11 +104,6 @@ def test_without_a_kernel_there_are_plot_and_picture(browser):
     bundle = browser._repr_mimebundle_()
     assert "image/png" in bundle
     assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 3
-
-
-# eight round galaxies, ids 10 to 17, each with a neighbour
-stamps = module(lambda make_sample: make_sample(8, sigma=2.5, neighbours=((18, 18, 20.0),)))
-path = pytest.fixture(lambda tmp_path: tmp_path / "deep" / "decisions.csv")
 
 
 def test_each_decision_is_saved_and_honoured_by_clean(stamps, path):
