@@ -41,6 +41,17 @@ bk.ErrorsBrowser(sample, blends, {"SEP": bk.deblenders.SEP(truth=blends, masks=T
 train, valid = bk.split(sample, (0.75, 0.25), seed=1)
 plan = bk.training.Plan({"filters": 4}, 64, 32, 4, rate=2e-3)
 network = bk.train("blend2flux", train, valid, "quick", seed=1, out="curve", plan=plan)""",
+    """
+from astropy.table import Table
+import blendkit.widgets.field as field
+
+field.ask = lambda network, light, *_: iter([{"share": np.full((1, *light.shape), 0.5)}])
+segmap = np.zeros((200, 300), int)
+segmap[150:171, 40:61], segmap[20:41, 240:261] = 5, 9
+columns = {"id": [5, 9], "x": [50, 250], "y": [160, 30], "flux": [9.0, 5.0], "sep_flux": [9.0, 5.0]}
+columns |= {"flux_err": [0.1, 0.1], "n_in_group": [1, 1]}
+known = Table(columns, meta={"zeropoint": 25.96, "noise": 0.006})
+bk.FieldBrowser(known, segmap, 1.0 * (segmap > 0), np.zeros(segmap.shape))""",
     "from IPython.display import HTML\nHTML('<i id=done>done</i>')",
 )
 STATE = f"JSON.stringify([{VIEW}.settings, ...['pair', 'stretch', 'hide'].map((name) => {VIEW}.model.get(name))])"
