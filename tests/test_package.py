@@ -27,7 +27,7 @@ HEAVY = {"keras", "tensorflow", "galsim", "sep", "matplotlib", "astropy", "plotl
 FACE = {
     "Sample", "load_sample", "clean", "split", "draw_blends", "make_blends", "render", "export", "load_published",
     "deblenders", "measure", "match", "scores", "metrics", "figures", "models", "train", "weights", "preflight",
-    "BlendExplorer", "StampInspector", "export_html", "lessons", "profile", "submit", "tables",
+    "BlendExplorer", "StampInspector", "export_html", "lessons", "profile", "submit", "tables", "measure_field",
 }  # fmt: skip
 COMES_WITH = {"h5py": "tensorflow", "ipython": "ipywidgets", "jupyter_client": "nbconvert", "keras": "tensorflow",
               "nbformat": "nbconvert", "mpl_toolkits": "matplotlib", "pil": "matplotlib",

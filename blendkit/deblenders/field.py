@@ -24,7 +24,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy import ndimage
 from scipy.interpolate import RectBivariateSpline, make_interp_spline
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
@@ -43,7 +43,9 @@ BATCH = 16  # stamps that are asked together
 SMALLEST = 32  # pixels on a side of an image
 DETECT = {"thresh": 2.0, "minarea": 8, "deblend_cont": 0.001, "filter_type": "conv", "segmentation_map": True}
 ZEROPOINTS = ("ABMAGZP", "MAGZERO", "MAGZPT", "MAGZP", "ZEROPOINT", "ZEROPNT", "ZPAB", "PHOTZP")
-COLUMNS = "id x y ra dec flux flux_err mag mag_err sep_flux size group n_in_group blended edge masked saturated"
+COLUMNS = (
+    "id x y ra dec flux flux_err mag mag_err sep_flux size group n_in_group blended edge masked saturated out_of_domain"
+)
 UNITS = {"x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "mag": "mag", "mag_err": "mag", "size": "pix"}
 MAPS = ("segmap", "model", "residual")
 _one_at_a_time = threading.Lock()
@@ -66,7 +68,7 @@ def measure_field(
     Parameters
     ----------
     image : path of a FITS file, astropy.nddata.CCDData, or array (ny, nx)
-        Counts per second or flux densities per pixel, in any unit (of arrays without one, e-/s); NaN: not known.
+        Counts per second or flux densities per pixel, in any unit; without one e-/s, which tables call ct / s.
     zeropoint : float, optional
         AB magnitude of 1 in the image's unit; else from a unit in Jy, or the header: MAGZERO and its kin as they
         stand, PHOTFLAM and PHOTPLAM as of counts per second, or of EXPTIME where BUNIT has counts alone.
@@ -78,13 +80,11 @@ def measure_field(
         Arcseconds per pixel where no WCS tells them. An image that differs by more than 10 % from what the network
         knows is resampled, its light conserved; everything is given back in the image's own pixels.
     saturation : float, optional; pixels from here on are saturated, by default the header's SATURATE
-    tile : int; pixels on a side that are worked on together, a multiple of 64: of no consequence but for memory
-    maps : bool; whether to return the maps
+    tile, maps : int, bool; pixels on a side that are worked on together, a multiple of 64; whether to return the maps
     out : path, optional
         A folder for catalogue.ecsv and .fits, segmap.fits, model.fits and residual.fits. Finished tiles are kept there
         until all are: a call that was stopped goes on.
-    client : dask.distributed.Client, optional
-        The workers of your cluster measure the tiles; they must see the files, `out` as well.
+    client : dask.distributed.Client, optional; its workers, who must see the files and `out`, measure the tiles
     """
     require(tile > 0 and tile % CELL == 0, f"tile = {tile} was given, expected a multiple of {CELL}: take 1024.")
     named = isinstance(network, str | os.PathLike)
@@ -92,43 +92,42 @@ def measure_field(
     network = network, os.stat(network).st_mtime_ns if named and os.path.exists(network) else 0
     card = _asked(*network)[1]
     frame = _open(image, zeropoint, (rms, weight, mask), hdu, pixel_scale, saturation, card)
-    key = digest(*_facts(frame), f"{card.get('sha256', network)} {tile} {DETECT}".encode())
+    planes = [
+        part if isinstance(part, _OnDisk) else digest(b"" if part is None else part)
+        for part in (frame.data, frame.mask, frame.noise)
+    ]
+    facts = planes, frame.step, frame.power, frame.saturation, tile, DETECT, card.get("sha256", network)
+    key = digest(repr(facts).encode())
     (ny, nx), frame = frame.grid, _with_sky(frame)
     boxes = [(y, min(y + tile, ny), x, min(x + tile, nx)) for y in range(0, ny, tile) for x in range(0, nx, tile)]
     with TemporaryDirectory(prefix="blendkit-") as temporary:
         home = Path(out or temporary).expanduser()
-        files = {box: home / f"tiles-{key}" / f"{box[0]}-{box[2]}.ecsv" for box in boxes}
+        tiles = home / f"tiles-{key}"
+        files = {box: tiles / f"{box[0]}-{box[2]}.ecsv" for box in boxes}
         todo = [box for box, file in files.items() if not file.is_file()]
-        done = _measured(todo, frame, network, bool(out or maps), client, home / f"tiles-{key}")
+        done = _measured(todo, frame, network, bool(out or maps), client, tiles)
         for box, table, pictures in tqdm(done, desc="field", unit="tile", total=len(todo), disable=None, leave=False):
-            with drafted(files[box].parent) as draft:  # the .npz moves before the .ecsv
+            with drafted(tiles) as draft:  # the .npz moves before the .ecsv
                 np.savez_compressed(draft / f"{files[box].stem}.npz", **pictures)
                 Table(table).write(draft / files[box].name)
         table = _catalogue(frame, vstack([Table.read(file) for file in files.values()]), card)
         if out or maps:
             with drafted(home, 12 * frame.shape[0] * frame.shape[1]) as draft, _quiet():
                 _write_maps(draft, frame, files)
-                for kind in ("ecsv", "fits"):
-                    table.write(draft / f"catalogue.{kind}")
-            shutil.rmtree(home / f"tiles-{key}", ignore_errors=True)
+                table.write(draft / "catalogue.ecsv")
+                table.write(draft / "catalogue.fits")
+            shutil.rmtree(tiles, ignore_errors=True)
         if maps:
             return table, *(fits.getdata(home / f"{name}.fits", memmap=False) for name in MAPS)
     return table
 
 
 def ask(network, light: np.ndarray, at: np.ndarray, noise: float, origin=(0, 0)) -> Iterator[dict[str, np.ndarray]]:
-    """What a network says of objects of an image without its sky level: a dict for each batch of them.
+    """What a network (as in `measure_field`) says of the objects `at` rows and columns (n, 2), a dict for each batch.
 
-    It has `fluxes`, `errors` (n, 2), of the object and of all the rest, `share` (n, ny, nx), what part of each pixel's
-    light is the object's, `out_of_domain` (n,), `blended` (n,) where the network tells it, and `stamps`. What is NaN or
-    beyond the image is filled with noise, of the same places the same.
-
-    Parameters
-    ----------
-    network : name, path or keras.Model
-    light, noise : array (ny, nx), NaN where nothing is known, and the noise per pixel
-    at : array of int, shape (n, 2), row and column of each object
-    origin : row and column of the first pixel in a larger image
+    `light` (ny, nx) has no sky level, `noise` per pixel, and NaN where nothing is known: there and beyond is put noise,
+    of the same places the same, given the `origin` in a larger image. The dict has `stamps` (n, ny, nx), the object's
+    `share` of their pixels, `fluxes` and `errors` (n, 2) of it and all the rest, `out_of_domain`, `blended` if told.
     """
     model, _ = _asked(*network) if isinstance(network, tuple) else _asked(network, 0)
     shape = model.input_shape[1:3]
@@ -168,6 +167,7 @@ class _OnDisk:
 
     path: str
     hdu: int = 0
+    written: int = 0  # when, ns
 
     def __getitem__(self, where):
         with _quiet(), fits.open(self.path, memmap=False) as hdus:
@@ -179,15 +179,15 @@ class _Frame:
     """An image, and how to look at it on a grid of pixels of the size that the network knows."""
 
     data: Any  # as `mask` and `noise` an array or `_OnDisk`
+    mask: Any
+    noise: Any  # how it varies; to its `power` it is a sigma
+    power: float
     shape: tuple[int, int]
     step: float  # the image's pixels in one of the grid
     zeropoint: float
     unit: u.UnitBase
     pixel_scale: float  # of the image, arcsec
     wcs: WCS | None
-    mask: Any
-    noise: Any  # how it varies,
-    power: float  # and what makes it a sigma
     saturation: float
     levels: np.ndarray | None = None  # of the sky, in each cell of the grid
     sigma: float = 1  # of the sky's noise on the grid,
@@ -208,7 +208,8 @@ class _Frame:
         with np.errstate(over="ignore"):
             pixels = np.array(self.data[here], np.float32)
             noise = np.ones_like(pixels) if self.noise is None else np.array(self.noise[here], np.float32)
-        bad = ~np.isfinite(pixels) | ~(np.isfinite(noise) & (noise > 0)) | (flat_pixels(pixels) & (pixels == 0))
+        bad = ~np.isfinite(pixels) | ~(np.isfinite(noise) & (noise > 0))
+        bad |= (pixels == 0) & ndimage.maximum_filter(flat_pixels(pixels), 3)  # never observed
         if self.mask is not None:
             bad |= np.asarray(self.mask[here]) != 0
         pixels[bad], noise[bad] = np.nan, 1
@@ -230,8 +231,9 @@ class _Frame:
                 sums = np.pad(np.cumsum(part, axis, dtype=float), [(1 - axis, 0), (axis, 0)])
                 spline = make_interp_spline(np.arange(sums.shape[axis]), sums, axis=axis)
                 parts[i] = np.diff(spline(np.minimum(edges, sums.shape[axis] - 1)), axis=axis)
-        pixels, noise, bad = (part.astype(np.float32) for part in parts)
-        return np.where(bad > 0.02 * self.step**2, np.float32(np.nan), pixels), noise
+        pixels, noise, bad = (part.astype(np.float32, order="C") for part in parts)
+        pixels[bad > 0.02 * self.step**2] = np.nan
+        return pixels, noise
 
     def level(self, box) -> np.ndarray:
         """The sky in a box of the grid, a spline through the cells: in the same pixel always the same."""
@@ -266,16 +268,13 @@ def _measured(todo, frame, network, keep, client, folder):
     if not client:
         yield from (_measure_tile(box, frame, network, keep) for box in todo)
         return
-    from dask.distributed import as_completed  # an extra
-
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("data", "mask", "noise"):
         if isinstance(part := getattr(frame, name), np.ndarray):
             fits.writeto(folder / f"{name}.fits", part.astype(np.float32), overwrite=True)
             frame = replace(frame, **{name: _OnDisk(str(folder.resolve() / f"{name}.fits"))})
-    futures = client.map(_measure_tile, todo, frame=frame, network=network, keep=keep, pure=False)
-    for future, result in as_completed(futures, with_results=True):
-        yield result
+    for future in client.map(_measure_tile, todo, frame=frame, network=network, keep=keep, pure=False):
+        yield future.result()
         future.release()
 
 
@@ -289,45 +288,41 @@ def _measure_tile(box, frame, network, keep):
     sep.set_extract_pixstack(max(clean.size, 300_000))
     sep.set_sub_object_limit(8192)
     objects, labels = sep.extract(clean, err=frame.scale * noise, mask=bad, **DETECT)
-    at = np.stack([objects["ypeak"], objects["xpeak"]], axis=1)
-    y, x = at[:, 0] + y0, at[:, 1] + x0
+    peaks = np.stack([objects["ypeak"], objects["xpeak"]], axis=1)
+    y, x = peaks.T + np.array([[y0], [x0]])
     own = np.flatnonzero((y >= box[0]) & (y < box[1]) & (x >= box[2]) & (x < box[3]))
-    ids, found, at = y * frame.grid[1] + x + 1, objects[own], at[own]
-    table = {"id": ids[own], "sep_flux": np.array([_kron(clean, labels, i + 1, objects[i]) for i in own])}
-    table["x"], table["y"], _ = sep.winpos(clean, found["xpeak"], found["ypeak"], np.full(len(own), 2.0))
-    lost = ~(np.hypot(table["x"] - at[:, 1], table["y"] - at[:, 0]) < 3)  # to a brighter one
-    for name, column, first in (("y", 0, y0), ("x", 1, x0)):
-        table[name] = np.where(lost, at[:, column], table[name]) + first
-    pieces = ndimage.label(labels > 0, np.ones((3, 3)))[0][objects["ypeak"], objects["xpeak"]]
+    ids, at = y * frame.grid[1] + x + 1, peaks[own]
+    pieces = ndimage.label(labels > 0, np.ones((3, 3)))[0][*peaks.T]
     _, first, which = np.unique(pieces, return_index=True, return_inverse=True)
-    table["group"] = ids[first[which]][own]
-    rows, columns = np.ogrid[y0:y1, x0:x1]
-    border = (rows == 0) | (rows == frame.grid[0] - 1) | (columns == 0) | (columns == frame.grid[1] - 1)
-    places = {
-        "edge": border,
-        "masked": ndimage.maximum_filter(bad, 3),
-        "saturated": seen >= frame.saturation * frame.step**2,
-    }
+    table = {"id": ids[own], "group": ids[first[which]][own]}
+    table["sep_flux"] = np.array([_kron(clean, labels, i + 1, objects[i]) for i in own], float)
+    centre = np.stack(sep.winpos(clean, at[:, 1], at[:, 0], np.full(len(own), 2.0))[1::-1], axis=1)
+    lost = ~(np.hypot(*(centre - at).T) < 3)  # to a brighter one
+    table["y"], table["x"] = np.where(lost[:, None], at, centre).T + np.array([[y0], [x0]])
+    border, (ny, nx) = np.ones(clean.shape, bool), frame.grid
+    border[int(y0 == 0) : y1 - y0 - (y1 == ny), int(x0 == 0) : x1 - x0 - (x1 == nx)] = False
+    places = {"edge": border, "masked": ndimage.maximum_filter(bad, 3)}
+    places["saturated"] = seen >= frame.saturation * frame.step**2
     table |= {name: np.isin(own + 1, labels[where]) for name, where in places.items()}
 
     model = _asked(*network)[0]
-    half = np.array(model.input_shape[1:3]) // 2
-    inside_out = np.argsort(np.hypot(*np.ogrid[-half[0] : half[0], -half[1] : half[1]]), axis=None)
-    share, told = np.zeros(clean.shape + 2 * half, np.float32), [np.empty((0, 4 + ("blended" in model.output)))]
+    names = ["flux", "flux_err", "size", "out_of_domain"] + ["blended"] * ("blended" in model.output)
+    (ny, nx), told = model.input_shape[1:3], [np.empty((0, len(names)))]
+    inside_out = np.argsort(np.hypot(*np.ogrid[-ny // 2 : ny // 2, -nx // 2 : nx // 2]), axis=None)
+    share = np.zeros(np.add(clean.shape, (ny, nx)), np.float32)
     for answer in ask(network, light, at, frame.sigma, (y0, x0)):
         flux, err = answer["fluxes"][:, 0], answer["errors"][:, 0]
         growth = np.cumsum((answer["share"] * answer["stamps"]).reshape(len(flux), -1)[:, inside_out], axis=1)
         within = np.argmax(growth > flux[:, None] / 2, axis=1)  # so many pixels have half of the flux
         size = np.where((flux > 0) & (within > 0), np.sqrt((within + 1) / np.pi), np.nan)
-        columns = [flux, err, size, answer["out_of_domain"], *([answer["blended"]] if "blended" in answer else [])]
         for (row, column), one in zip(at[sum(map(len, told)) :], answer["share"] if keep else (), strict=False):
-            share[row : row + 2 * half[0], column : column + 2 * half[1]] += one
-        told.append(np.stack(columns, axis=1))
-    table |= dict(zip(("flux", "flux_err", "size", "out_of_domain", "blended"), np.concatenate(told).T, strict=False))
+            share[row : row + ny, column : column + nx] += one
+        told.append(np.stack([flux, err, size, *(answer[name] for name in names[3:])], axis=1))
+    table |= dict(zip(names, np.concatenate(told).T, strict=True))
     table["out_of_domain"] = table["out_of_domain"] > 0
     number = np.zeros(len(ids) + 1, np.int32 if np.prod(frame.grid) < 2**31 else np.int64)
     number[own + 1] = ids[own]
-    pictures = {"segmap": number[labels], "share": share[half[0] : -half[0], half[1] : -half[1]]}
+    pictures = {"segmap": number[labels], "share": share[ny // 2 : -ny // 2, nx // 2 : -nx // 2]}
     return box, table, pictures if keep else {}
 
 
@@ -345,22 +340,23 @@ def _kron(light, labels, label, shape):
 def _catalogue(frame, table, card) -> Table:
     """The rows of all tiles, on the image's own pixels."""
     table.sort("id")
-    flux = table["flux"]
+    flux = np.where(table["flux"] > 0, table["flux"], np.nan)
     table["x"], table["y"] = ((table[axis] + 0.5) * frame.step - 0.5 for axis in ("x", "y"))
     table["size"] *= frame.step
-    table["mag"] = frame.zeropoint - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
-    table["mag_err"] = 2.5 / np.log(10) * table["flux_err"] / np.where(flux > 0, flux, np.nan)
+    table["mag"] = frame.zeropoint - 2.5 * np.log10(flux)
+    table["mag_err"] = 2.5 / np.log(10) * table["flux_err"] / flux
     if frame.wcs is not None:
         place = frame.wcs.pixel_to_world(table["x"], table["y"]).icrs
         table["ra"], table["dec"] = place.ra.deg, place.dec.deg
-    nodes, edges = np.unique(np.concatenate([table["id"], table["group"]]), return_inverse=True)
-    graph = coo_matrix((np.ones(len(table)), np.split(edges, 2)), (len(nodes), len(nodes)))
-    label = connected_components(graph, directed=False)[1][edges[: len(table)]]
+    nodes, edges = np.unique([table["id"], table["group"]], return_inverse=True)
+    edges = edges.reshape(2, -1)
+    graph = coo_array((np.ones(len(table)), tuple(edges)), (len(nodes), len(nodes)))
+    label = connected_components(graph, directed=False)[1][edges[0]]
     _, first, which, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     table["group"], table["n_in_group"] = table["id"][first][which], count[which]
     facts = {"network": card.get("name", ""), "sha256": card.get("sha256", ""), "zeropoint": frame.zeropoint}
     catalogue = Table(meta=facts | {"pixel_scale": frame.pixel_scale, "noise": frame.sigma / frame.step})
-    for name in [name for name in (*COLUMNS.split(), "out_of_domain") if name in table.colnames]:
+    for name in [name for name in COLUMNS.split() if name in table.colnames]:
         values = np.asarray(table[name])
         if values.dtype.kind == "f":
             values = values.round(8 if "deg" in UNITS[name] else 4) if name in UNITS else values.astype(np.float32)
@@ -374,10 +370,8 @@ def _write_maps(draft, frame, files) -> None:
     All shares of a pixel together are at most one: the model is that sum, or 1, times the light above the sky.
     """
     wcs, written = fits.Header() if frame.wcs is None else frame.wcs.to_header(relax=True), {}
-    whose = [
-        np.minimum((np.arange(n) + 0.5) / frame.step, m - 1).astype(int)
-        for n, m in zip(frame.shape, frame.grid, strict=True)
-    ]
+    wcs["MAGZERO"] = frame.zeropoint
+    y, x = (np.minimum(((np.arange(n) + 0.5) / frame.step).astype(int), round(n / frame.step) - 1) for n in frame.shape)
     for y0, y1 in sorted({box[:2] for box in files}):
         box, segmap, share = (y0, y1, 0, frame.grid[1]), 0, np.zeros((y1 - y0, frame.grid[1]), np.float32)
         for near, file in files.items():
@@ -387,16 +381,14 @@ def _write_maps(draft, frame, files) -> None:
                     share[a - y0 : b - y0, wx0:wx1] += maps["share"][a - wy0 : b - wy0]
                     labels = np.pad(maps["segmap"][a - wy0 : b - wy0], ((a - y0, y1 - b), (wx0, box[3] - wx1)))
                 segmap = np.where(labels > 0, labels, segmap)
-        rows = np.flatnonzero((whose[0] >= y0) & (whose[0] < y1))
+        rows = np.flatnonzero((y >= y0) & (y < y1))
         pixels, _ = frame.read(rows[0], rows[-1] + 1, 0, frame.shape[1])
-        segmap, share, level = (a[whose[0][rows] - y0][:, whose[1]] for a in (segmap, share, frame.level(box)))
+        segmap, share, level = (part[y[rows] - y0][:, x] for part in (segmap, share, frame.level(box)))
         model = np.nan_to_num((pixels - level / frame.step**2) * np.minimum(share, 1))
         for name, part in zip(MAPS, (segmap, model, pixels - model), strict=True):
             if name not in written:
-                own = {"SIMPLE": True, "BITPIX": 8 * part.itemsize * (-1 if part.dtype.kind == "f" else 1), "NAXIS": 2}
-                own |= {"NAXIS1": frame.shape[1], "NAXIS2": frame.shape[0]}
-                own |= {} if name == "segmap" else {"BUNIT": str(frame.unit), "MAGZERO": frame.zeropoint}
-                written[name] = fits.StreamingHDU(draft / f"{name}.fits", fits.Header(own) + wcs)
+                header = fits.PrimaryHDU(np.broadcast_to(part[0, 0], frame.shape), wcs).header
+                written[name] = fits.StreamingHDU(draft / f"{name}.fits", header)
             written[name].write(part)
     for file in written.values():
         file.close()
@@ -409,16 +401,6 @@ def _quiet():
         warnings.simplefilter("ignore", AstropyWarning)
         warnings.filterwarnings("error", ".*truncated", AstropyWarning)
         yield
-
-
-def _facts(frame):
-    """By what a tile's result is known, but for the network."""
-    for part in (frame.data, frame.mask, frame.noise):
-        if isinstance(part, _OnDisk):
-            about = os.stat(part.path)
-            part = f"{part} {about.st_size} {about.st_mtime_ns}".encode()
-        yield part if part is not None else b""
-    yield f"{frame.step} {frame.power} {frame.saturation}".encode()
 
 
 def _picture(source, what, hdu=None):
@@ -438,17 +420,14 @@ def _picture(source, what, hdu=None):
             shapes = [getattr(h, "shape", ()) if h.is_image else () for h in hdus]
             flat = [i for i, shape in enumerate(shapes) if len(shape) == 2]
             which = flat[0] if flat and hdu is None else hdus.index_of(hdu or 0)
-            # gzip and its like are read as a whole, or not at all
-            packed = path.suffix in (".gz", ".bz2", ".xz", ".Z") and which in flat
-            data, header = hdus[which].data if packed else _OnDisk(str(path.resolve()), which), hdus[which].header
-            if which in flat:
-                data[-1:, -1:]
+            header, packed = hdus[which].header, path.suffix in (".gz", ".bz2", ".xz", ".Z")  # read as a whole
+            data = hdus[which].data if packed else _OnDisk(str(path.resolve()), which, path.stat().st_mtime_ns)
+            _ = which in flat and data[-1:]
     except Exception as error:  # astropy, gzip and struct have errors of their own
         why = "".join(c for c in str(error).partition("\n")[0] if c.isprintable())[:150].rstrip(".:")
         raise ValueError(f"'{path}' is not a readable FITS file ({why}): fetch or write it again.") from None
-    had = ", ".join(str(shape) for shape in shapes if shape) or "none"
-    cure = "choose one by hdu=, or cut a plane out"
-    require(which in flat, f"'{path}' has pictures of shapes {had}, expected {what}, (ny, nx): {cure}.")
+    had = f"'{path}' has pictures of shapes {', '.join(str(shape) for shape in shapes if shape) or 'none'}"
+    require(which in flat, f"{had}, expected {what}, (ny, nx): choose one by hdu=, or cut a plane out.")
     return data, shapes[which], header
 
 
@@ -457,7 +436,7 @@ def _open(image, zeropoint, planes, hdu, pixel_scale, saturation, card) -> _Fram
     data, shape, header = _picture(image, "the image", hdu)
     given = f"the image has {shape[0]} x {shape[1]} pixels"
     require(min(shape) >= SMALLEST, f"{given}, expected at least {SMALLEST} x {SMALLEST}: give more sky around.")
-    unit, wcs = getattr(image, "unit", None) or _unit(header.get("BUNIT")), getattr(image, "wcs", None)
+    unit, wcs = _unit(getattr(image, "unit", None) or header.get("BUNIT")), getattr(image, "wcs", None)
     with suppress(Exception), _quiet():  # wcslib has errors of its own
         wcs = wcs or WCS(header)
         wcs = wcs.celestial if wcs.has_celestial else None
@@ -484,21 +463,21 @@ def _open(image, zeropoint, planes, hdu, pixel_scale, saturation, card) -> _Fram
         rms = uncertainty.represent_as(StdDevUncertainty).array
     mask, planes = getattr(image, "mask", None) if mask is None else mask, {}
     for what, plane in (("rms map", rms), ("weight map", weight), ("mask", mask)):
-        planes[what] = None
         if plane is not None and plane is not np.ma.nomask:
             planes[what], extent, _ = _picture(plane, f"the {what}")
             told = f"the {what} has shape {extent}, the image {shape}"
             require(extent == shape, f"{told}, expected the same: cut both alike.")
-    rms, weight, mask = planes.values()
-    noise, power = (rms, 1) if weight is None else (weight, -0.5)
+    noise = planes.get("rms map", planes.get("weight map"))
+    planes = {"mask": planes.get("mask"), "noise": noise, "power": 1 if weight is None else -0.5}
     saturation = float(header.get("SATURATE", np.inf) if saturation is None else saturation)
-    unit = unit or u.electron / u.s
-    return _Frame(data, shape, step, float(zeropoint), unit, pixel_scale, wcs, mask, noise, power, saturation)
+    about = {"zeropoint": float(zeropoint), "unit": unit or u.ct / u.s, "pixel_scale": pixel_scale, "wcs": wcs}
+    return _Frame(data, shape=shape, step=step, saturation=saturation, **planes, **about)
 
 
 def _unit(text) -> u.UnitBase | None:
-    """The unit of a header's BUNIT, in one of its usual spellings."""
-    for word in (str(text or ""), re.sub(r"(electron|count)s", r"\1", str(text or "").lower())):
+    """A unit in one of its usual spellings, electrons as the counts that FITS and VOTable know."""
+    text = re.sub(r"(?i)electrons?|counts?|\be-?(?=/)", "ct", re.sub(r"(?i)\bs(ec|econds?)?$", "s", str(text or "")))
+    for word in (text, text.lower()):
         with suppress(ValueError):
             return u.Unit(word) if word.strip() else None
     return None
