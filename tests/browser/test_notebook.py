@@ -8,7 +8,7 @@ from .lab import cells, picture, still
 POINTS, CUT, _ = cells("scripts")
 
 
-@pytest.mark.parametrize("inside", [".bk-explorer", ".bk-keys-box", ".js-plotly-plot"])
+@pytest.mark.parametrize("inside", [".bk-explorer", ".bk-keys-box", ".bk-field", ".js-plotly-plot"])
 def test_a_widget_fits_one_screen(notebook, inside):
     """Of 800 pixels JupyterLab leaves 680 to the notebook. Beside a list of files nothing is cut off or scrolls."""
     tab = notebook[0].page
@@ -39,6 +39,18 @@ def test_a_click_on_a_point_shows_its_blend(notebook):
         output.locator(f"[role=status] >> text=Row {row},").wait_for()
         seen.add(picture(output.locator("canvas[data-panel=blend]")))
     assert len(seen) == 3
+
+
+def test_a_click_on_an_object_of_a_field_shows_it(notebook):
+    widget = notebook[0].page.locator(".bk-field")
+    canvas, status = widget.locator("canvas[data-panel=field]"), widget.locator("[role=status]")
+    for x, y in ((250, 30), (50, 160)):
+        box = still(canvas)
+        right, up = (x + 0.5) / 300 * box["width"], (y + 0.5) / 200 * box["height"]
+        notebook[0].page.mouse.click(box["x"] + right, box["y"] + box["height"] - up)
+        status.get_by_text(f"x {x}, y {y}: 50 %").wait_for()
+    alone, beside = (widget.locator(".bk-stamps").nth(k).bounding_box() for k in (0, 1))
+    assert alone["y"] == beside["y"]
 
 
 def test_a_training_is_watched(notebook):
