@@ -68,7 +68,8 @@ class BlendLayer(keras.layers.Layer):
         scale = scale[:, None, None]
         stamp = ops.where(scale != 1, stamp * scale, stamp)
         there = (row >= 0)[:, None, None]
-        return ops.where(there, stamp, 0.0), there & (share > 0) & ops.take(ops.convert_to_tensor(self.masks), at) > 0
+        mask = ops.take(ops.convert_to_tensor(self.masks), at) > 0
+        return ops.where(there, stamp, 0.0), there & (share > 0) & mask
 
 
 def _depth(size, shift, turn):
