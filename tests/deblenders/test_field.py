@@ -192,9 +192,12 @@ class TestWhatComesOut:
         assert np.all((model[bright] > 0) & (model[bright] < image[bright] + 0.02)), "shares of all are at most one"
 
     def test_saturation(self, measure, measured, image):
-        table = measure(image, ZP, saturation=1.0)
-        there = np.unique(measured[1][image >= 1])
-        assert np.array_equal(table["id"][table["saturated"]], there[there > 0])
+        full = np.minimum(np.rint(image * 3e4) + 3e4, 2**16 - 1).astype(np.uint16)  # what is above 1.18 overflows
+        for given, limit, options in ((image, 1.0, {"saturation": 1.0}), (full, 1.184, {})):
+            with pytest.warns(UserWarning, match="objects have pixels of"):
+                table = measure(given, ZP, **options)
+            there = np.unique(measured[1][image >= limit])
+            assert np.sum(table["saturated"]) == np.sum(there > 0)
 
     @pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
     def test_files(self, measure, measured, image, wcs, tmp_path):
