@@ -386,6 +386,7 @@ def _write_maps(draft, frame, files) -> None:
         for name, part in zip(MAPS, (segmap, model, pixels - model), strict=True):
             if name not in written:
                 header = fits.PrimaryHDU(np.broadcast_to(part[0, 0], frame.shape), wcs).header
+                header["BUNIT"] = "" if name == "segmap" else str(frame.unit)
                 written[name] = fits.StreamingHDU(draft / f"{name}.fits", header)
             written[name].write(part)
     for file in written.values():
