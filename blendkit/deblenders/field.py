@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import sep
@@ -79,7 +78,7 @@ def measure_field(
     pixel_scale : float, optional
         Arcseconds per pixel where no WCS tells them. An image that differs by more than 10 % from what the network
         knows is resampled, its light conserved; everything is given back in the image's own pixels.
-    saturation : float, optional; pixels from here on are saturated, by default the header's SATURATE
+    saturation : float, optional; pixels from here on are saturated: the header's SATURATE, else what 16 bits hold
     tile, maps : int, bool; pixels on a side that are worked on together, a multiple of 64; whether to return the maps
     out : path, optional
         A folder for catalogue.ecsv and .fits, segmap.fits, model.fits and residual.fits. Finished tiles are kept there
@@ -92,10 +91,7 @@ def measure_field(
     network = network, os.stat(network).st_mtime_ns if named and os.path.exists(network) else 0
     card = _asked(*network)[1]
     frame = _open(image, zeropoint, (rms, weight, mask), hdu, pixel_scale, saturation, card)
-    planes = [
-        part if isinstance(part, _OnDisk) else digest(b"" if part is None else part)
-        for part in (frame.data, frame.mask, frame.noise)
-    ]
+    planes = [digest(part) if isinstance(part, np.ndarray) else part for part in (frame.data, frame.mask, frame.noise)]
     facts = planes, frame.step, frame.power, frame.saturation, tile, DETECT, card.get("sha256", network)
     key = digest(repr(facts).encode())
     (ny, nx), frame = frame.grid, _with_sky(frame)
@@ -178,9 +174,9 @@ class _OnDisk:
 class _Frame:
     """An image, and how to look at it on a grid of pixels of the size that the network knows."""
 
-    data: Any  # as `mask` and `noise` an array or `_OnDisk`
-    mask: Any
-    noise: Any  # how it varies; to its `power` it is a sigma
+    data: object  # as `mask` and `noise` an array or `_OnDisk`
+    mask: object
+    noise: object  # how it varies; to its `power` it is a sigma
     power: float
     shape: tuple[int, int]
     step: float  # the image's pixels in one of the grid
@@ -354,6 +350,8 @@ def _catalogue(frame, table, card) -> Table:
     label = connected_components(graph, directed=False)[1][edges[0]]
     _, first, which, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     table["group"], table["n_in_group"] = table["id"][first][which], count[which]
+    if n := np.count_nonzero(table["saturated"]):
+        warnings.warn(f"{n} objects have pixels of {frame.saturation:g} or more: their flux is too low.", stacklevel=3)
     facts = {"network": card.get("name", ""), "sha256": card.get("sha256", ""), "zeropoint": frame.zeropoint}
     catalogue = Table(meta=facts | {"pixel_scale": frame.pixel_scale, "noise": frame.sigma / frame.step})
     for name in [name for name in COLUMNS.split() if name in table.colnames]:
@@ -388,6 +386,7 @@ def _write_maps(draft, frame, files) -> None:
         for name, part in zip(MAPS, (segmap, model, pixels - model), strict=True):
             if name not in written:
                 header = fits.PrimaryHDU(np.broadcast_to(part[0, 0], frame.shape), wcs).header
+                header["BUNIT"] = "" if name == "segmap" else str(frame.unit)
                 written[name] = fits.StreamingHDU(draft / f"{name}.fits", header)
             written[name].write(part)
     for file in written.values():
@@ -406,9 +405,8 @@ def _quiet():
 def _picture(source, what, hdu=None):
     """A picture that can be sliced, its shape and its header: of a FITS file or an array."""
     if not isinstance(source, str | os.PathLike):
-        data = np.asarray(
-            np.ma.getdata(source.data if isinstance(source, NDData) else getattr(source, "value", source))
-        )
+        data = source.data if isinstance(source, NDData) else getattr(source, "value", source)
+        data = np.asarray(np.ma.getdata(data))
         told = f"{what} is {data.dtype} of shape {data.shape}, expected numbers of shape (ny, nx)"
         require(data.ndim == 2 and data.dtype.kind in "biuf", f"{told}: give one plane, such as cube[0].")
         return data, data.shape, fits.Header(getattr(source, "meta", None) or {})
@@ -469,9 +467,12 @@ def _open(image, zeropoint, planes, hdu, pixel_scale, saturation, card) -> _Fram
             require(extent == shape, f"{told}, expected the same: cut both alike.")
     noise = planes.get("rms map", planes.get("weight map"))
     planes = {"mask": planes.get("mask"), "noise": noise, "power": 1 if weight is None else -0.5}
-    saturation = float(header.get("SATURATE", np.inf) if saturation is None else saturation)
+    if saturation is None:
+        kind = data[:1].dtype
+        small = kind.kind in "iu" and kind.itemsize < 4
+        saturation = header.get("SATURATE", np.iinfo(kind).max if small else np.inf)
     about = {"zeropoint": float(zeropoint), "unit": unit or u.ct / u.s, "pixel_scale": pixel_scale, "wcs": wcs}
-    return _Frame(data, shape=shape, step=step, saturation=saturation, **planes, **about)
+    return _Frame(data, shape=shape, step=step, saturation=float(saturation), **planes, **about)
 
 
 def _unit(text) -> u.UnitBase | None:

@@ -56,7 +56,7 @@ def same(table, other, flux=1.0, rtol=1e-4):
     SEP draws lots for pixels between two objects, so its fluxes are a little different whenever it runs.
     """
     assert np.array_equal(table["id"], other["id"])
-    for name, factor, more in (("flux", flux, 1), ("size", 1, 1), ("mag_err", 1, 1), ("sep_flux", flux, 300)):
+    for name, factor, more in (("flux", flux, 1), ("size", 1, 9), ("mag_err", 1, 1), ("sep_flux", flux, 300)):
         np.testing.assert_allclose(other[name], factor * table[name], rtol=more * rtol, atol=2e-4)
     for name in ("x", "y", "n_in_group", "edge", "masked"):
         np.testing.assert_allclose(other[name], table[name], atol=0.01)
@@ -99,7 +99,7 @@ class TestWhatGoesIn:
     @pytest.mark.parametrize("given", ARRAYS)
     def test_an_array(self, measure, measured, image, given):
         make, zeropoint, flux = ARRAYS[given]
-        same(measured[0], measure(make(image), zeropoint), flux, rtol=0.05)
+        same(measured[0], measure(make(image), zeropoint), flux, rtol=0.03)
 
     @pytest.mark.parametrize(("header", "zeropoint"), [
         ({"MAGZPT": 24.5}, 24.5), ({"BUNIT": "nJy"}, 31.4), ({"BUNIT": "MJy/sr", "PIXAR_SR": 1e-14}, 28.9),
@@ -181,9 +181,12 @@ class TestWhatComesOut:
         assert np.all((model[bright] > 0) & (model[bright] < image[bright] + 0.02)), "shares of all are at most one"
 
     def test_saturation(self, measure, measured, image):
-        table = measure(image, ZP, saturation=1.0)
-        there = np.unique(measured[1][image >= 1])
-        assert np.array_equal(table["id"][table["saturated"]], there[there > 0])
+        full = np.minimum(np.rint(image * 3e4) + 3e4, 2**16 - 1).astype(np.uint16)  # what is above 1.18 overflows
+        for given, limit, options in ((image, 1.0, {"saturation": 1.0}), (full, 1.184, {})):
+            with pytest.warns(UserWarning, match="objects have pixels of"):
+                table = measure(given, ZP, **options)
+            there = np.unique(measured[1][image >= limit])
+            assert np.sum(table["saturated"]) == np.sum(there > 0)
 
     @pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
     def test_files(self, measure, measured, image, tmp_path):

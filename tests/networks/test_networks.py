@@ -17,7 +17,7 @@ from blendkit.networks.training import Blender, BlendLayer  # noqa: E402
 SMALL = {"blend2flux": {"filters": 4}, "unet": {"depth": 3, "filters": 4}, "fractions": {"width": 4}}
 SMALL["blend2mask2flux"] = {"depth": 3, "filters": 4, "flux_filters": 4, "dense": 8}
 OUTPUTS = {"blend2flux": {"fluxes"}, "unet": {"masks"}, "blend2mask2flux": {"masks", "fluxes"}}
-OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "images", "out_of_domain"}
+OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "shares", "images", "out_of_domain"}
 CALM = (0.0, 0.0, 0.0, 0.0)  # a world without noise of its own, blur and sky level
 
 
