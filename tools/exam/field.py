@@ -287,7 +287,8 @@ def memory_and_workers(exam: Exam, seed: int = SEED) -> dict[str, np.ndarray]:
             calls = [[sys.executable, "-c", PEAK, path, str(ZEROPOINT), source, f"{path}-out"] for path in paths]
             told = [subprocess.run(call, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout for call in calls]
             peaks = [int(text.split()[-1]) / 1024 for text in told]
-            seconds = [_on_workers(paths[0], source, n) for n in (1, 2)] if find_spec("distributed") else [np.nan] * 2
+            workers = (1, 2) if find_spec("distributed") else ()
+            seconds = [_on_workers(paths[0], source, n, exam.sides[1] // 4) for n in workers] or [np.nan] * 2
         return {"peaks": np.array(peaks), "seconds": np.array(seconds)}
 
     exam.out.mkdir(parents=True, exist_ok=True)
@@ -299,7 +300,7 @@ bk.measure_field(sys.argv[1], float(sys.argv[2]), network=sys.argv[3], out=sys.a
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"""
 
 
-def _on_workers(path, source, n):
+def _on_workers(path, source, n, tile):
     from dask.distributed import Client, LocalCluster
 
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -309,7 +310,7 @@ def _on_workers(path, source, n):
         first[32, 32] += 1
         client.run(measuring.measure_field, first, ZEROPOINT, network=source)  # compiles
         began = time.perf_counter()
-        measuring.measure_field(path, ZEROPOINT, network=source, client=client, tile=512)
+        measuring.measure_field(path, ZEROPOINT, network=source, client=client, tile=tile)
         return time.perf_counter() - began
 
 
