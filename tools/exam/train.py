@@ -118,7 +118,7 @@ def quick_exam(folder: Path, out: Path) -> Exam:
     """An exam that shows in minutes that everything works, and writes nothing outside `out`."""
     plans = {f"{name}-shipped": training.plan_of(name, "quick") for name in ("unet", "blend2mask2flux", "fractions")}
     sizes = {"galaxies": 120, "seeds": TRAIN_SEEDS[:2], "blends": 100, "turned": 20, "outside": 40, "few": 2}
-    sizes |= {"fields": 6, "sides": (512, 512, 2048)}
+    sizes |= {"fields": 4, "sides": (512, 512, 1024)}
     return Exam(folder, out, out, "quick", plans, **sizes)
 
 
