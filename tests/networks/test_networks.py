@@ -21,7 +21,6 @@ OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "shares", "images", "out_of
 CALM = (0.0, 0.0, 0.0, 0.0)  # a world without noise of its own, blur and sky level
 
 
-# untrained networks for stamps of 32 x 64 pixels
 small = module(lambda: {name: builders.build(name, size | {"shape": (32, 64)}, seed=3) for name, size in SMALL.items()})
 stack = module(lambda: np.random.default_rng(1).normal(0.05, 0.1, (5, 32, 64)).astype(np.float32))
 
