@@ -55,7 +55,7 @@ def measured(sample: bk.Sample) -> SimpleNamespace:
         sample=sample, pair=pair, image=images[0], masks=masks[0], parts=parts, many=many, stamps=stamps, fluxes=fluxes,
         alone=sample.images[order[2]], own=sample.segmaps[order[2]] > 0, network=network, answer=network(stamps),
         sep=bk.deblenders.SEP(truth=many)(stamps), lesson=lessons(stamps, fluxes),
-        window=window_around(masks[0].any(axis=-1), 14),
+        window=window_around(masks, 14),
     )  # fmt: skip
 
 

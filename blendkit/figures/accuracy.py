@@ -17,24 +17,11 @@ from .. import metrics
 from ..data.check import require
 from ..data.sample import MORPHOLOGIES
 from ..metrics.scores import OUTLIER_DMAG, Predictions
-from .style import CASE_COLOURS, COLOURS, FEWEST, HEIGHT, MEMBERS, TYPES, WIDTH, canvas, matching_said
+from .style import CASE_COLOURS, COLOURS, FEWEST, HEIGHT, MEMBERS, SKIES, TYPES, WIDTH, WORDS, canvas, matching_said
 from .style import method_styles, plain_log
 
 _BINS = 6  # as in Figures 7 to 9
-_SKIES = {"synthetic": ("simulated galaxies", "#E69F00", "o"), "real": ("real HST galaxies", "#332288", "D")}
-_DELTA_MAG = "central − companion magnitude (mag)"
-_NEAR = "distance / $R_e$ of the central (no unit)"
-ABSCISSAE = {  # by: (label, what the title says)
-    "delta_mag": (_DELTA_MAG, "beside a fainter or a brighter one"),
-    "distance": ("distance (pixels)", "from close to far apart"),
-    "separation": (_NEAR, "from close to far apart in effective radii"),
-}
 _ERRORS = ListedColormap(colormaps["magma_r"](np.linspace(0.03, 0.85, 256)))  # small to large
-_ABOVE = "Δmag = recovered − isolated: above zero is too faint. "
-_BARS = f"Error bars: one sigma. Not drawn: bins with fewer than {FEWEST} galaxies. "
-_RESAMPLED = "Error bars: one sigma, resampling galaxies."
-_LEFT = "On the left the companion is fainter. "
-_INSET = f"Dashed: ±{OUTLIER_DMAG} mag, outliers lie beyond. Inset: Δmag = recovered − isolated, ends hold the rest. "
 _BOXES = {"manage_ticks": False, "boxprops": {"facecolor": "none"}}
 _WITHIN = {1: 68.27, 2: 95.45, 3: 99.73}  # sigma: % of a Gaussian, central is filled and companion open
 
@@ -44,10 +31,8 @@ def recovered_magnitudes(blends: Table, predictions: Predictions) -> Figure:
 
     What counts is said by `blendkit.metrics.figure_5_rows`; the numbers in a panel are `blendkit.metrics.figure_5`.
     """
-    panels, ylabels = _panels_of(blends, predictions), [f"{member}: recovered (AB mag)" for member in MEMBERS]
-    title = "Recovered magnitudes: the closer to the line the better, above it is too faint"
-    with _panels(predictions, ylabels, "isolated (AB mag)", title, f"{_INSET}{_said_of(predictions)}") as (fig, axes):
-        for ax, rows in zip(axes.flat, panels.values(), strict=True):
+    with _panels(WORDS["recovered_magnitudes"], predictions, MEMBERS) as (fig, axes):
+        for ax, rows in zip(axes.flat, _panels_of(blends, predictions).values(), strict=True):
             counted = f"n {np.isfinite(rows['measured'][rows['counts']]).sum():,} of {len(rows):,}"
             _recovered_panel(ax, blends, rows[rows["counts"]], counted, "failed")
     return fig
@@ -64,9 +49,8 @@ def recovered_by_detection(blends: Table, predictions: Predictions) -> Figure:
         split = {name: here for name, here in split.items() if here.any()} or {"more or none": case != "both"}
         rest = len(blends) - sum(here.sum() for here in split.values())
         found, how = f"Found: by {finder}; not drawn: {rest:,} with more or none. ", ", by how many galaxies were found"
-    title, caption = f"Recovered magnitudes of both galaxies{how}", f"{found}{_INSET}{matching_said(predictions)}"
-    legend, ylabels = [Patch(color=COLOURS[m], label=m) for m in MEMBERS], [f"{m}: recovered (AB mag)" for m in split]
-    with _panels(predictions, ylabels, "isolated (AB mag)", title, caption, legend) as (fig, axes):
+    legend, words = [Patch(color=COLOURS[member], label=member) for member in MEMBERS], WORDS["recovered_by_detection"]
+    with _panels(words, predictions, split, legend, found=found, how=how) as (fig, axes):
         for line, here in zip(axes, split.values(), strict=True):
             for ax, method in zip(line, predictions, strict=True):
                 rows = table[(table["method"] == method) & here[table["blend"]]]
@@ -91,10 +75,7 @@ def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
         panels.append((dmag, good, at, bins))
     ends += list(np.percentile(np.concatenate([[0], *(dmag[good] for dmag, good, *_ in panels)]), (1, 99)))
     frame = min(ends) - 0.05 * np.ptp(ends), max(ends) + 0.05 * np.ptp(ends)
-    title = "Error of each galaxy's magnitude beside a fainter or a brighter one"
-    said = f"{_ABOVE}{_LEFT}Boxes: quartiles and median of {FEWEST} galaxies or more; whiskers: 5 to 95 %. "
-    ylabels, caption = [f"{member}: Δmag (mag)" for member in MEMBERS], said + _said_of(predictions)
-    with _panels(predictions, ylabels, _DELTA_MAG, title, caption) as (fig, axes):
+    with _panels(words := WORDS["errors_by_delta_mag"], predictions, MEMBERS) as (fig, axes):
         for ax, (dmag, good, at, bins) in zip(axes.flat, panels, strict=True):
             size = np.clip(5000 / max(good.sum(), 1), 7, 18)
             ax.scatter(delta[at], dmag[good], size, colours.to_rgba(near[at]), alpha=0.6, lw=0, rasterized=True)
@@ -103,8 +84,8 @@ def errors_by_delta_mag(blends: Table, predictions: Predictions) -> Figure:
             ax.set(xlim=edges[[0, -1]], ylim=frame)
             ax.set_title(_counts(f"n {good.sum():,}", (~good).sum(), "failed", dmag, frame))
             ax.locator_params(nbins=5, steps=[1, 2, 5, 10])
-        look = {"aspect": 50, "pad": 0.01, "spacing": "uniform", "ticks": quarters, "format": "%.1f", "label": _NEAR}
-        fig.colorbar(colours, ax=list(axes.flat), **look)
+        look = {"aspect": 50, "pad": 0.01, "spacing": "uniform", "ticks": quarters, "format": "%.1f"}
+        fig.colorbar(colours, ax=list(axes.flat), label=words["colours"], **look)
     return fig
 
 
@@ -114,22 +95,19 @@ def median_and_scatter(blends: Table, predictions: Predictions, by: str = "delta
     `by` is "delta_mag" (central minus companion, in six equal bins), "distance" (pixels) or "separation" (in effective
     radii of the central), in six bins of as many blends each; `member` is "central" or "companion".
     """
-    require(by in ABSCISSAE, f"by = {by!r} was given, expected one of {', '.join(ABSCISSAE)}.")
+    words, equal, styles = WORDS["median_and_scatter"], by == "delta_mag", method_styles(predictions)
+    require(by in words, f"by = {by!r} was given, expected one of {', '.join(words)}.")
     require(member in MEMBERS, f"member = {member!r} was given, expected one of {', '.join(MEMBERS)}.")
-    (label, where), equal, styles = ABSCISSAE[by], by == "delta_mag", method_styles(predictions)
     edges = _edges(metrics.values_of(blends, by), _BINS, equal)
     table = metrics.binned_scores(blends, predictions, by, edges)
     at = edges if equal else np.arange(len(edges))  # on the axis
-    caption = f"{_ABOVE}{_LEFT if equal else 'Bins hold equal numbers of blends. '}{_BARS}{_said_of(predictions)}"
-    with canvas(WIDTH, 5.6, f"Error of the {member}'s magnitude {where}", _line_handles(styles), caption) as fig:
+    with canvas(words[by], 5.6, _line_handles(styles), member=member, **_counted(predictions)) as fig:
         axes = fig.subplots(1, 2)
         looks = {method: {"color": colour, "marker": marker} for method, (colour, marker) in styles.items()}
         table = table[table["member"] == member]
         _draw_scores(axes[:, None], [[(table[table["method"] == name], look) for name, look in looks.items()]], at)
-        for ax, name in zip(axes, ("median", "scatter"), strict=True):
-            ax.set(xlabel=label, ylabel=f"{name} of Δmag (mag)")
-            if not equal:
-                ax.set_xticks(at, [f"{edge:g}" for edge in edges])
+        for ax in axes if not equal else ():
+            ax.set_xticks(at, [f"{edge:g}" for edge in edges])
     return fig
 
 
@@ -141,11 +119,8 @@ def by_morphology(blends: Table, predictions: Predictions) -> Figure:
         here = np.where((kinds == kind) | (kind == "all"), delta, edges[-1] + 1)  # the others are in no bin
         table = metrics.binned_scores(blends, predictions, here, edges, n_bootstrap=100)  # errors right to 7 %
         lines[kind] = table[table["member"] == "central"]
-    title = "Error of the central's magnitude by its type, beside a fainter or a brighter companion"
     legend = [Line2D([], [], label=kind, **TYPES[kind]) for kind in lines]
-    ylabels = [f"{score} of Δmag (mag)" for score in ("median", "scatter")]
-    caption = f"{_ABOVE}{_LEFT}{_BARS}{_said_of(predictions)}"
-    with _panels(predictions, ylabels, _DELTA_MAG, title, caption, legend) as (fig, axes):
+    with _panels(WORDS["by_morphology"], predictions, ("median", "scatter"), legend) as (fig, axes):
         of = {name: [(t[t["method"] == name], TYPES[kind]) for kind, t in lines.items()] for name in predictions}
         _draw_scores(axes, of.values(), edges)
     return fig
@@ -172,11 +147,7 @@ def failure_map(blends: Table, predictions: Predictions, member: str = "companio
     shown = np.concatenate([value[np.isfinite(value)] for value, *_ in maps])
     low, high = shown.min(initial=np.inf), shown.max(initial=0)
     norm = LogNorm(low, max(high, 1.01 * low)) if 0 < low < np.inf else PowerNorm(0.5, vmin=0, vmax=high or 1.0)
-    title = f"Where each method fails on the {member}: the darker, the worse"
-    caption = f"In brackets: % not measured, counted as 100 % wrong. Hatched: fewer than {FEWEST} blends. "
-    caption += f"Downwards the companion gets fainter. {matching_said(predictions)}"
-    across = "distance / the larger $R_e$ (no unit)"
-    with _panels(predictions, [_DELTA_MAG], across, title, caption, least=5.0) as (fig, axes):
+    with _panels(WORDS["failure_map"], predictions, [member], least=5.0, member=member) as (fig, axes):
         for ax, (grid, lost, failed) in zip(axes.flat, maps, strict=True):
             ax.patch.set(facecolor="0.92", edgecolor="0.7", hatch="//")
             ax.pcolormesh(x, y, np.ma.masked_invalid(grid), norm=norm, cmap=_ERRORS, edgecolors="white", linewidth=1)
@@ -202,10 +173,8 @@ def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
     members = [Line2D([], [], label=m, mfc=face, **filled) for m, face in zip(MEMBERS, ("0.3", "white"), strict=True)]
     legend = [Patch(color="0.8", label="unit Gaussian"), *_line_handles(shown), *members]
     without = ", ".join(name for name in predictions if name not in shown)
-    title = "Are the predicted errors honest? Then pulls follow the grey Gaussian"
-    caption = "Pull = (recovered − isolated flux) / predicted error, end bins hold the rest. Right, below zero: errors "
-    caption += f"are too small. {_RESAMPLED}" + f" Without errors: {without}." * bool(without)
-    with canvas(WIDTH, 5.6, title, legend, caption) as fig:
+    without = f" Without errors: {without}." * bool(without)
+    with canvas(WORDS["calibration_curve"], 5.6, legend, without=without) as fig:
         *axes, shares = fig.subplots(1, 3, width_ratios=(1, 1, 1.3))
         axes[1].sharey(axes[0])
         for ax, member in zip(axes, MEMBERS, strict=True):
@@ -216,8 +185,7 @@ def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
                 if np.isfinite(pulls).any():
                     pulls = np.clip(pulls[np.isfinite(pulls)], -4.49, 4.49)
                     ax.hist(pulls, bins, density=True, histtype="step", color=colour, linewidth=2)
-            ax.set(title=member, xlim=(-4.5, 4.5), xlabel="pull (no unit)", xticks=range(-4, 5, 2))
-        axes[0].set_ylabel("blends per unit of pull (no unit)")
+            ax.set(xlim=(-4.5, 4.5), xticks=range(-4, 5, 2))
         axes[1].tick_params(labelleft=False)
         shares.axhline(0, color="0.8", linewidth=6, zorder=0)
         shares.update_datalim([(1, -1), (3, 1)])
@@ -229,7 +197,7 @@ def calibration_curve(blends: Table, predictions: Predictions) -> Figure:
             off = np.subtract(off, [*_WITHIN.values()])
             shares.errorbar(at, off, error, markersize=8, linestyle="none", capsize=3, **look)
         shares.set_xticks([*_WITHIN], [f"{k} error{'s' * (k > 1)}\n{share:.1f} %" for k, share in _WITHIN.items()])
-        shares.set(xlim=(0.5, 3.5), title="shares within", ylabel="share − a Gaussian's (percentage points)")
+        shares.set_xlim(0.5, 3.5)
     return fig
 
 
@@ -237,19 +205,17 @@ def synthetic_and_real(scores: Table) -> Figure:
     """Flux errors (`mape`, `mape_err` of each `method` and `member`) in the `sample` "synthetic" and in "real"."""
     value = {(row["sample"], row["method"], row["member"]): (row["mape"], row["mape_err"]) for row in scores
              if np.isfinite(row["mape"])}  # fmt: skip
-    known = [(sky, member) for sky in _SKIES for member in MEMBERS]
+    known = [(sky, member) for sky in SKIES for member in MEMBERS]
     methods = [name for name in dict.fromkeys(scores["method"]) if all((sky, name, m) in value for sky, m in known)]
     require(methods, "the scores hold no method on both 'synthetic' and 'real' galaxies: run the exam first.")
-    legend, y = _line_handles({text: look for text, *look in _SKIES.values()}, linestyle="none"), range(len(methods))
-    title = "What a method loses when it leaves the simulation"
-    caption = f"{_RESAMPLED} Galaxies that were not measured are left out."
-    with canvas(WIDTH, 0.55 * len(methods) + 2.6, title, legend, caption) as fig:
+    legend, y = _line_handles({text: look for text, *look in SKIES.values()}, linestyle="none"), range(len(methods))
+    with canvas(WORDS["synthetic_and_real"], 0.55 * len(methods) + 2.6, legend) as fig:
         for ax, member in zip(fig.subplots(1, 2, sharex=True, sharey=True), MEMBERS, strict=True):
-            mapes, errors = np.transpose([[value[sky, name, member] for name in methods] for sky in _SKIES])
+            mapes, errors = np.transpose([[value[sky, name, member] for name in methods] for sky in SKIES])
             ax.hlines(y, *mapes.T, color="0.7", zorder=0)
-            for mape, error, (_, colour, marker) in zip(mapes.T, errors.T, _SKIES.values(), strict=True):
+            for mape, error, (_, colour, marker) in zip(mapes.T, errors.T, SKIES.values(), strict=True):
                 ax.errorbar(mape, y, xerr=error, color=colour, fmt=marker, markersize=9, capsize=3)
-            ax.set(title=member, xlabel="mean error of the flux (%)", yticks=y, yticklabels=methods)
+            ax.set(yticks=y, yticklabels=methods)
         ax.set_xlim(left=0)
         ax.invert_yaxis()
     return fig
@@ -260,7 +226,7 @@ def detection_split(splits: dict[str, Table]) -> Figure:
     require(splits, 'there is no split to draw, expected at least one: give {"label": case_shares(blends, pred)}.')
     seen = {row["case"] for table in splits.values() for row in table if row["share"] > 0}
     handles = [Patch(color=colour, label=case) for case, colour in CASE_COLOURS.items() if case in seen]
-    with canvas(WIDTH, 1.1 * len(splits) + 1.9, "Which of the two galaxies are detected?", handles) as fig:
+    with canvas(WORDS["detection_split"], 1.1 * len(splits) + 1.9, handles) as fig:
         ax = fig.subplots()
         for y, table in enumerate(splits.values()):
             share, errors, below = 100 * np.asarray(table["share"]), 100 * np.asarray(table["share_err"]), []
@@ -277,16 +243,14 @@ def detection_split(splits: dict[str, Table]) -> Figure:
         ax.set_yticks(range(len(splits)), [textwrap.fill(name, 22) for name in splits], fontsize=13)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        ax.set(xlim=(0, 100), ylim=(len(splits) - 0.4, -0.35), xlabel="share of the blends (%), ± one sigma")
+        ax.set(xlim=(0, 100), ylim=(len(splits) - 0.4, -0.35))
     return fig
 
 
 def flux_kinds(blends: Table, predictions: Predictions) -> Figure:
     """Measured over isolated flux of every blend, and `blendkit.metrics.flux_scores` of each kind (section 3.3)."""
     panels, n, ends = _panels_of(blends, predictions), len(predictions), [0.25, 4.0]
-    title = "Measured over isolated flux: 1 is all of the galaxy's light and nothing else"
-    said = "Boxes: quartiles and median; whiskers: 5 to 95 %. Error: |measured / isolated − 1|, its mean is the MAPE. "
-    with canvas(WIDTH, 1.05 * n + 2.1, title, caption=said + matching_said(predictions)) as fig:
+    with canvas(WORDS["flux_kinds"], 1.05 * n + 2.1, told=matching_said(predictions)) as fig:
         axes = dict(zip(MEMBERS, fig.subplots(1, 2, sharex=True, sharey=True), strict=True))
         for k, ((member, _), rows) in enumerate(panels.items()):
             ax, got = axes[member], metrics.flux_scores(rows["true"], rows["measured"])
@@ -299,9 +263,9 @@ def flux_kinds(blends: Table, predictions: Predictions) -> Figure:
                 ends += list(np.percentile(ratio, (5, 95)))
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             ax.text(0.01, k % n - 0.27, text, transform=ax.get_yaxis_transform(), va="bottom", bbox=box)
-        for member, ax in axes.items():
+        for ax in axes.values():
             ax.vlines(1, -0.25, n - 0.55, color="0.4", linestyle="dashed", linewidth=1.5, zorder=0)
-            ax.set(title=member, xlabel="measured / isolated flux (ratio, no unit)", xscale="log")
+            ax.set_xscale("log")
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
         ax.set(xlim=(max(min(ends) / 1.3, 1e-3), min(max(ends) * 1.3, 1e3)), ylim=(n - 0.55, -0.65))
@@ -315,11 +279,13 @@ def _digits(number):
 
 
 @contextmanager
-def _panels(predictions, ylabels, xlabel, title, caption, legend=(), least=3.2):
-    """A figure of a screen's height, lines of at least so many inches, and its axes (ylabels, methods); labels last."""
-    n, rows, blocks = len(predictions), len(ylabels), -(-len(predictions) // 4)
+def _panels(words, predictions, names, legend=(), least=3.2, **numbers):
+    """A figure of a screen's height, lines of at least so many inches, and its axes (names, methods); labels last."""
+    n, rows, blocks = len(predictions), len(names), -(-len(predictions) // 4)
+    ylabels, xlabel = [textwrap.fill(words["ylabel"].format(name), 20) for name in names], words["xlabel"]
     columns, lines = (-(-n // blocks), rows * blocks) if n > 1 else (rows, 1)
-    with canvas(9.5 if n == 2 else WIDTH, max(HEIGHT, least * lines), title, legend, caption) as fig:
+    width, numbers = 9.5 if n == 2 else WIDTH, _counted(predictions) | numbers
+    with canvas(words, max(HEIGHT, least * lines), legend, width, **numbers) as fig:
         axes = fig.subplots(lines, columns, squeeze=False).reshape(blocks, rows, -1).swapaxes(0, 1).reshape(rows, -1)
         for ax in axes[:, n:].flat:
             ax.remove()
@@ -328,7 +294,7 @@ def _panels(predictions, ylabels, xlabel, title, caption, legend=(), least=3.2):
             for ax in others:
                 ax.sharey(first)
         yield fig, axes
-        for row, (line, ylabel) in enumerate(zip(axes, (textwrap.fill(y, 20) for y in ylabels), strict=True)):
+        for row, (line, ylabel) in enumerate(zip(axes, ylabels, strict=True)):
             most = max(ax.get_title().count("\n") for ax in line)  # their first lines side by side
             for k, (ax, (method, (colour, _))) in enumerate(zip(line, method_styles(predictions).items(), strict=True)):
                 first, last, left = n == 1 or row == 0, n == 1 or row == rows - 1, n == 1 or k % columns == 0
@@ -349,10 +315,10 @@ def _line_handles(looks, **more):
     return [Line2D([], [], color=c, marker=m, markersize=8, label=name, **more) for name, (c, m) in looks.items()]
 
 
-def _said_of(predictions):
-    """Which blends count, and who was told the positions."""
+def _counted(predictions):
+    """Which blends count, and who was told the positions, for captions."""
     selected = any("case" in pred.colnames for pred in predictions.values())
-    return "Counted: both or only this galaxy found. " * selected + matching_said(predictions)
+    return {"counted": "Counted: both or only this galaxy found. " * selected, "told": matching_said(predictions)}
 
 
 def _edges(values, bins, equal=True):

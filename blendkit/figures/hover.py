@@ -7,9 +7,8 @@ from astropy.table import Table
 from ..data.check import require
 from ..deblenders.base import check_predictions
 from ..metrics.scores import Predictions, values_of
-from .accuracy import ABSCISSAE
 from .stamps import member_errors
-from .style import LAYOUT, MEMBERS, SYMBOLS, method_styles
+from .style import LAYOUT, MEMBERS, SYMBOLS, WORDS, method_styles
 
 
 def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag", member="companion") -> go.Figure:
@@ -36,5 +35,5 @@ def errors_plotly(blends: Table, predictions: Predictions, by: str = "delta_mag"
             hovertemplate="%{text}<br>Δmag %{y:+.3f} mag<extra>" + name + "</extra>",
         )  # fmt: skip
     fig.add_hline(0, line={"color": LAYOUT["font"]["color"], "width": 1})
-    titles = {"xaxis_title_text": ABSCISSAE[by][0], "yaxis_title_text": f"{member}: Δmag,<br>measured − isolated (mag)"}
-    return fig.update_layout(LAYOUT).update_layout(titles)
+    fig.update_layout(LAYOUT).update_xaxes(title_text=WORDS["median_and_scatter"][by]["panels"][0]["xlabel"])
+    return fig.update_yaxes(title_text=f"{member}: Δmag,<br>measured − isolated (mag)")

@@ -20,8 +20,8 @@ from ..data.sample import Sample
 from ..metrics.bootstrap import weighted_mean, with_errors
 from ..metrics.scores import flux_scores, iou
 from ..networks.backend import Model, load_keras
-from .style import COLOURS, LAYERS, MEMBERS, WIDTH, Stamp, canvas, outlines_of, plain_log, sky_noise, some_blends
-from .style import stamp_grid, window_around
+from .style import COLOURS, LAYERS, MEMBERS, WIDTH, WORDS, Stamp, canvas, outlines_of, plain_log, sky_noise
+from .style import some_blends, stamp_grid, window_around
 
 _LOSSES = {"loss": ("training", "0.5"), "val_loss": ("validation: other galaxies", COLOURS["methods"][0])}
 
@@ -30,9 +30,8 @@ def learning_curve(history: Mapping[str, Sequence[float]]) -> Figure:
     """Losses after each epoch of a training's `history`, the best one dotted, and flux errors where there are any."""
     names = getattr(history, "colnames", history)
     errors = {f"val_mape_{member}": (member, COLOURS[member]) for member in MEMBERS if f"val_mape_{member}" in names}
-    title = "Learning: validation follows training down; where it turns up again, learning has become memory"
     panels = [("best epoch so far",), *[("", errors, "flux error in validation, MAPE (%)")] * bool(errors)]
-    with canvas(WIDTH, 4.2, title) as fig:
+    with canvas(WORDS["learning_curve"], 4.2) as fig:
         for ax, how in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _draw_epochs(ax, history, *how)
             ax.legend()
@@ -43,7 +42,7 @@ def loss_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], same_sca
     """Losses of training runs (what ``bk.training.history(folder)`` gives, by label), a panel each."""
     require(histories, 'there is no run to draw, expected at least one: give {"label": bk.training.history(folder)}.')
     lines = -(-len(histories) // 2)
-    with canvas(WIDTH, 2.7 * lines + 1.2, "Only the loss on other galaxies tells whether a network learns") as fig:
+    with canvas(WORDS["loss_curves"], 2.7 * lines + 1.2) as fig:
         axes = fig.subplots(lines, 2, squeeze=False, sharex=same_scale, sharey=same_scale).ravel()
         for ax, (name, history) in zip(axes, histories.items(), strict=False):
             _draw_epochs(ax, history, "best epoch: kept")
@@ -82,13 +81,7 @@ def symmetry(sample: Sample, blends: Table) -> Figure:
         row = [Stamp(picture, marks=centre) for picture in (image, turned, fainter)]
         row.append(Stamp(left, (), centre, below=f"{left[left > limit].sum():.3g} e⁻/s"))
         rows.append([*row, Stamp(companion, (), centre, "", f"{np.nansum(flux[1:]):.3g} e⁻/s", COLOURS["companion"])])
-    return stamp_grid(
-        sample, rows, "What a half turn changes belongs to the other galaxy",
-        heads=("blend", "turned by 180°", "fainter of the two", "left over", "companion alone"),
-        window=window_around(masks.any(axis=(0, 3))),
-        caption=f"+: the centre. Below “left over”: the light in its pixels above {limit:.3f} e⁻/s, 5 times the noise "
-        "of a stamp. Below “companion alone”: its true flux.",
-    )  # fmt: skip
+    return stamp_grid(sample, rows, WORDS["symmetry"], window=window_around(masks), limit=limit)
 
 
 def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
@@ -97,7 +90,7 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
     both, known = np.nansum(true, axis=1), np.isfinite(true)
     half = np.broadcast_to((total / known.sum(axis=1).clip(1))[:, None], true.shape)
     ends = np.nanmin(true) / 1.3, both.max() * 1.3
-    with canvas(WIDTH, 5.6, "The sum of both fluxes is easy; who owns which share of it is the question") as fig:
+    with canvas(WORDS["sum_and_share"], 5.6) as fig:
         axes = fig.subplots(1, 2, sharex=True, sharey=True)
         axes[0].plot(both, total, ".", color=COLOURS["overlap"], alpha=0.6)
         for name, places in zip(MEMBERS, (slice(1), slice(1, None)), strict=True):
@@ -110,8 +103,6 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
             ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
             plain_log(ax.xaxis)
             plain_log(ax.yaxis)
-        axes[0].set(title="the sum", xlabel="both true fluxes together (e⁻/s)", ylabel="all light of the blend (e⁻/s)")
-        axes[1].set(title="the share", xlabel="true flux of one galaxy (e⁻/s)", ylabel="half the blend's light (e⁻/s)")
         axes[1].yaxis.set_tick_params(labelleft=True)
         axes[1].legend(loc="lower right", markerscale=2, handletextpad=0)
     return fig
@@ -119,7 +110,7 @@ def sum_and_share(blends: Table, images: np.ndarray) -> Figure:
 
 def activations(network: Model, sample: Sample, blend: Table, names=("conv1", "conv2", "conv3")) -> Figure:
     """What layers of a network make of the first blend: four maps that differ much (section 3.1)."""
-    (image,), (mask,), _ = render(sample, some_blends(blend)[:1])
+    (image,), masks, _ = render(sample, some_blends(blend)[:1])
     inner = load_keras().Model(network.input, {name: network.get_layer(name).output for name in names})
     answers, rows, labels = _answers(inner, image[None]), [], []
     for name in names:
@@ -131,14 +122,10 @@ def activations(network: Model, sample: Sample, blend: Table, names=("conv1", "c
         while len(order) < min(4, np.count_nonzero(spread)):
             alike = (unit.T @ unit[:, order] / len(unit)).max(axis=1, initial=-1)  # correlations
             order.append(np.argmax(spread * (1 - alike)))
-        rows.append([Stamp(image, outlines_of(mask)), *(Stamp(shades[..., [k] * 3]) for k in order)])
+        rows.append([Stamp(image, outlines_of(masks[0])), *(Stamp(shades[..., [k] * 3]) for k in order)])
         silent = np.count_nonzero(maps.max(axis=(0, 1)) == 0)
         labels.append(f"{name}\n{maps.shape[0]} × {maps.shape[1]} px\n{silent} of {maps.shape[2]} silent")
-    return stamp_grid(
-        sample, rows, "Each map is one question asked of every place in the picture",
-        heads=("what goes in",), labels=labels, window=window_around(mask.any(axis=-1), margin=20),
-        caption="Dark: the answer is large (shades are square roots, each map on its own scale). Silent: all zero.",
-    )  # fmt: skip
+    return stamp_grid(sample, rows, WORDS["activations"], labels=labels, window=window_around(masks, margin=20))
 
 
 def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, Model]) -> Figure:
@@ -152,12 +139,9 @@ def masks_seen(sample: Sample, blends: Table, networks: Mapping[str, Model]) -> 
             said = " / ".join("none" if np.isnan(value) else f"{value:.2f}" for value in values)
             row.append(Stamp(_mixed(answer), below=f"IoU {said}"))
     colours = {"central": (1, 0), "companion": (0, 1), "both": (1, 1), "undecided": (0.5, 0.5)}
-    return stamp_grid(
-        sample, rows, "Whose pixel? The stronger the colour, the surer the network",
-        heads=("blend", "true masks", *(textwrap.fill(name, 20) for name in networks)),
-        window=window_around(masks.any(axis=(0, 3))),
-        legend=[Patch(color=_mixed(colour), label=name) for name, colour in colours.items()],
-    )  # fmt: skip
+    legend = [Patch(color=_mixed(colour), label=name) for name, colour in colours.items()]
+    heads, window = ["blend", "true masks", *(textwrap.fill(name, 20) for name in networks)], window_around(masks)
+    return stamp_grid(sample, rows, WORDS["masks_seen"], heads=heads, window=window, legend=legend)
 
 
 def shares_seen(sample: Sample, blends: Table, network: Model) -> Figure:
@@ -174,13 +158,9 @@ def shares_seen(sample: Sample, blends: Table, network: Model) -> Figure:
             for picture, flux in ((answer["images"], answer["fluxes"]), (parts, fluxes)):
                 row.append(Stamp(picture[i, ..., k], below=f"{flux[i, k]:.3g} e⁻/s", colour=COLOURS[member]))
     colours = {"the central's": (1, 0), "the companion's": (0, 1), "half each": (0.5, 0.5)}
-    handles = [Patch(color=_mixed(colour, exclusive=True), label=name) for name, colour in colours.items()]
-    return stamp_grid(
-        sample, rows, "Whose light is it? Share times light gives each galaxy back",
-        heads=("blend", "shares", *(f"{member}:\n{who}" for member in MEMBERS for who in ("network", "truth"))),
-        window=window_around(masks.any(axis=(0, 3))),
-        legend=[*handles, Patch(facecolor="white", edgecolor="0.5", label="no light")],
-    )  # fmt: skip
+    legend = [Patch(color=_mixed(colour, exclusive=True), label=name) for name, colour in colours.items()]
+    legend.append(Patch(facecolor="white", edgecolor="0.5", label="no light"))
+    return stamp_grid(sample, rows, WORDS["shares_seen"], window=window_around(masks), legend=legend)
 
 
 def _mixed(parts, exclusive=False):
@@ -224,11 +204,8 @@ def leak(blends: Table, honest: Table, leaky: Table) -> Figure:
     """The same exam for a network that never saw its galaxies and for one that learned from them (section 2.3)."""
     got = leak_errors(blends, honest, leaky)
     d, e = got["difference"], got["difference_err"]
-    title = f"Here the leak's effect, {d:+.1f} ± {e:.1f} points, is within the noise".replace("-", "−")
-    if abs(d) > 2 * e:
-        said = "The leak flatters" if d > 0 else "No flattery here: the leaky network is worse"
-        title = f"{said} by {abs(d):.1f} ± {e:.1f} points"
-    with canvas(WIDTH, 3.3, title) as fig:
+    words = WORDS["leak"]["noise" if abs(d) <= 2 * e else "flattery" if d > 0 else "worse"]
+    with canvas(words, 3.3, difference=f"{d:+.1f}".replace("-", "−"), size=abs(d), error=e) as fig:
         ax = fig.subplots()
         for y, name in enumerate(("honest", "leaky")):
             value, error = got[name], got[f"{name}_err"]
@@ -246,14 +223,12 @@ def network_diagram(network: Model) -> Figure:
     inner = [layer for layer in network.layers if hasattr(layer, "layers")]
     rows, total = {one: _blocks(one) for one in (network, *inner)}, network.count_params()
     most = max(sum(layer.count_params() for layer in block.layers) for one in inner or rows for block in rows[one][0])
-    title = f"{network.name}: {total:,} parameters, {100 * most / max(total, 1):.0f} % of them in one block"
     kinds = {_kind(layer) for blocks, _ in rows.values() for block in blocks for layer in block.layers}
     legend = [Patch(facecolor=c, edgecolor="black", label=kind) for kind, c in LAYERS.items() if kind in kinds]
     if any(skips for _, skips in rows.values()):
         legend.append(Line2D([], [], color="0.35", linestyle="dashed", label="skip connection"))
-    caption = "A bar for each layer, side by side where maps have the same size. Height: rows of the maps; width: how "
-    caption += "many maps or numbers (both logarithmic). Below: rows × columns × maps; in bold: parameters."
-    with canvas(WIDTH, 2.2 * len(rows) + 1.4, title, legend, caption) as fig:
+    numbers = {"name": network.name, "total": total, "most": 100 * most / max(total, 1)}
+    with canvas(WORDS["network_diagram"], 2.2 * len(rows) + 1.4, legend, **numbers) as fig:
         for ax, one in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
             _draw_blocks(ax, *rows[one])
             gives = f", gives {', '.join(one.output)}" if isinstance(one.output, dict) else ""

@@ -21,13 +21,11 @@ from ..data.sample import Sample
 from ..data.sky import empty_pixels
 from ..deblenders.base import check_predictions
 from ..metrics.scores import delta_mag, iou, mask_scores, values_of
-from .style import COLOURS, FAR, FEWEST, MASKS, MEMBERS, SEGMENTS, WIDTH, Stamp, canvas, draw_outline, draw_scale_bar
-from .style import far_from, mask_picture, method_styles, outlines_of, plain_log, put_legend, robust_sigma, show_stamp
-from .style import sky_noise, some_blends, stamp_grid, stretch, window_around
+from .style import COLOURS, FAR, FEWEST, KINDS, MASKS, MEMBERS, SEGMENTS, WIDTH, WORDS, Stamp, canvas, draw_outline
+from .style import draw_scale_bar, far_from, mask_picture, method_styles, outlines_of, plain_log, put_legend
+from .style import robust_sigma, show_stamp, sky_noise, some_blends, stamp_grid, stretch, window_around
 
-_KINDS = {"brighter": ("#E69F00", "o"), "alike": ("#666666", "s"), "fainter": ("#56B4E9", "^")}  # of companions
 _FILLS = {"zero": "zeros (the paper's tools)", "sky": "sky (blendkit)"}
-_RADIUS = "Distances in pixels (px), and in effective radii R$_e$ of the central galaxy."
 _REACH = 20  # pixels on both sides of a fill's edge
 _GAPS = {"nearer than 12": (0, 12), "12 to 25": (12, 25), "farther": (25, np.inf)}  # pixels to a neighbour
 _OBJECTS = {"alone": COLOURS["central"], "in a group": COLOURS["companion"]}
@@ -53,9 +51,8 @@ def stamps_before_after(sample: Sample, clean: Sample, ids: Sequence[int] | None
         rows.append([Stamp(image, outlines_of(mask, line)) for image, mask in zip(images, masks, strict=True)])
     replaced = Line2D([], [], color=COLOURS["companion"], linestyle="dotted", label="replaced by sky")
     return stamp_grid(
-        sample, rows, "Cleaning keeps the galaxy and puts sky over its neighbours",
+        sample, rows, WORDS["stamps_before_after"], labels=("before", "after cleaning"), legend=[*SEGMENTS, replaced],
         heads=[f"galaxy {row['id']}\n{row['morphology']}, AB {row['mag']:.1f} mag" for row in before.catalog],
-        labels=("before", "after cleaning"), legend=[*SEGMENTS, replaced],
     )  # fmt: skip
 
 
@@ -73,7 +70,7 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
     patches, hole = remove_neighbours(image, sample.segmaps[at], rng)
     single = np.where(hole, rng.choice(image[empty], image.shape), image)
     seen = {"the sky itself": (image, empty), "pixels at random": (single, hole), "patches of sky": (patches, hole)}
-    with canvas(WIDTH, 4.7, "Which hole has the grain of the sky around it?") as fig:
+    with canvas(WORDS["sky_fills"], 4.7) as fig:
         *stamps, ax = _noise_panels(fig, sample, (single, patches), [*seen][1:], 4)
         for stamp in stamps:
             draw_outline(stamp, hole, COLOURS["companion"], "dotted")
@@ -81,8 +78,7 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
             pairs = [where[:, lag:] & where[:, : where.shape[1] - lag] for lag in range(5)]
             noise = [(pixels[:, lag:][both], pixels[:, : both.shape[1]][both]) for lag, both in enumerate(pairs)]
             ax.plot(range(5), [np.corrcoef(*sides)[0, 1] for sides in noise], look, label=name)
-        ax.set(xlabel="from one pixel to the other (pixels)", xticks=range(5))
-        ax.set(ylabel="how alike their noise is (correlation)", ylim=(-0.2, 1.1))
+        ax.set(xticks=range(5), ylim=(-0.2, 1.1))
         ax.legend(loc="upper right")
     return fig
 
@@ -91,7 +87,7 @@ def rejected_stamps(sample: Sample, report: Table) -> Figure:
     """Eight stamps that ``clean(sample)`` dropped by its report, every first reason before one comes again."""
     dropped = report[~np.asarray(report["kept"], bool)]
     if not len(dropped):
-        with canvas(WIDTH, 1.6, f"Cleaning dropped none of {len(report)} stamps") as fig:
+        with canvas(WORDS["none_rejected"], 1.6, n=len(report)) as fig:
             fig.text(0.5, 0.25, "There is nothing to show here.", ha="center")
         return fig
     reasons = [str(text).split("; ") for text in dropped["reason"]]
@@ -102,9 +98,9 @@ def rejected_stamps(sample: Sample, report: Table) -> Figure:
         outlines = outlines_of(np.stack([own, (segments != 0) & ~own], axis=-1))
         said = textwrap.fill(firsts[k] + f" (+\xa0{len(reasons[k]) - 1}\xa0more)" * (len(reasons[k]) > 1), 25)
         stamps.append(Stamp(image, outlines, (), f"galaxy {galaxy['id']}, {galaxy['mag']:.1f} mag", said))
-    shown = f"; {len(stamps)} of them" * (len(stamps) < len(dropped))
-    title = f"Cleaning dropped {len(dropped)} of {len(report)} stamps{shown}, each with the reason"
-    return stamp_grid(sample, [stamps[i : i + 4] for i in range(0, len(stamps), 4)], title, legend=SEGMENTS)
+    which = f"{len(dropped)} of {len(report)} stamps" + f"; {len(stamps)} of them" * (len(stamps) < len(dropped))
+    rows = [stamps[i : i + 4] for i in range(0, len(stamps), 4)]
+    return stamp_grid(sample, rows, WORDS["rejected_stamps"], legend=SEGMENTS, which=which)
 
 
 def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 22, 32), dmags=(-1, 0, 1)) -> Figure:
@@ -117,14 +113,11 @@ def blend_grid(sample: Sample, central: int, companion: int, distances=(8, 14, 2
     stamps = [Stamp(i, outlines_of(m, "dashed"), mark) for i, m, mark in zip(images, masks, marks, strict=True)]
     companions = zip(blends["mag"][::columns, 1], (f"{d:+g}" if d else "0" for d in dmags), strict=True)
     return stamp_grid(
-        sample, [stamps[i : i + columns] for i in range(0, len(stamps), columns)],
-        "The closer the two, the harder to tell them apart",
+        sample, [stamps[i : i + columns] for i in range(0, len(stamps), columns)], WORDS["blend_grid"],
         heads=[f"{d} px = {d * sample.pixel_scale:.2f}″\n= {d / larger:.1f} × larger r_eff" for d in distances],
         labels=[f"companion\nAB {mag:.1f} mag\n(dmag {d})".replace("-", "−") for mag, d in companions],
-        window=window_around(masks.any(axis=(0, 3)), square=False),
-        caption=f"Central: galaxy {central}, AB {blends['mag'][0, 0]:.1f} mag (+, full line: its segment). Companion: "
-        f"galaxy {companion} (×, dashed line). " + "Rows with negative dmag are noisier: " * (min(dmags) < 0)
-        + "dmag scales the companion's noise as well.",
+        window=window_around(masks, square=False), central=central, mag=blends["mag"][0, 0],
+        companion=companion, noisier="Rows with negative dmag are noisier: " * (min(dmags) < 0),
     )  # fmt: skip
 
 
@@ -141,10 +134,9 @@ def blend_parts(sample: Sample, blends: Table) -> Figure:
         both = np.count_nonzero(masks[i].sum(axis=-1) > 1)
         row.append(Stamp(mask_picture(masks[i]), below=f"overlap: {both} px" if both else "no overlap"))
     return stamp_grid(
-        sample, rows, "A blend is the sum of two galaxies that we know one by one",
-        heads=("blend", *(f"{name} alone" for name in members), "masks"),
+        sample, rows, WORDS["blend_parts"], heads=("blend", *(f"{name} alone" for name in members), "masks"),
         labels=[f"distance {d:.0f} px\n= {d * sample.pixel_scale:.2f}″" for d in blends["distance"]],
-        window=window_around(masks.any(axis=(0, 3))), legend=MASKS,
+        window=window_around(masks), legend=MASKS,
     )  # fmt: skip
 
 
@@ -171,7 +163,7 @@ def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) ->
     distance, delta = np.asarray(blends["distance"]), np.asarray(blends["delta_mag"])
     edges = np.unique(np.nanquantile(distance, np.linspace(0, 1, bins + 1)))
     place, rows = np.digitize(distance, edges[1:-1]), []
-    for kind, of_kind in zip(_KINDS, (delta > 0.5, np.abs(delta) <= 0.5, delta < -0.5), strict=True):
+    for kind, of_kind in zip(KINDS, (delta > 0.5, np.abs(delta) <= 0.5, delta < -0.5), strict=True):
         for k, (low, high) in enumerate(pairwise(edges)):
             if n := np.count_nonzero(here := of_kind & (place == k)):
                 share = two[here].mean()
@@ -182,19 +174,17 @@ def detection_shares(blends: Table, n_detected: Sequence[int], bins: int = 8) ->
 def detection_curve(blends: Table, n_detected: Sequence[int], guesses: Mapping[str, float] | None = None) -> Figure:
     """When do two galaxies become one (section 3.3)? Stars: a reader's `guesses` (pixels), by kind of companion."""
     table, guesses = detection_shares(blends, n_detected), guesses or {}
-    require(set(guesses) <= set(_KINDS), f"guesses for {', '.join(guesses)}, expected some of {', '.join(_KINDS)}.")
-    caption = f"{len(blends)} blends; 'alike' is within 0.5 mag, points of fewer than {FEWEST} are not drawn."
-    with canvas(9.0, 5.6, "The nearer they come, the more often two galaxies are found as one", (), caption) as fig:
+    require(set(guesses) <= set(KINDS), f"guesses for {', '.join(guesses)}, expected some of {', '.join(KINDS)}.")
+    with canvas(WORDS["detection_curve"], 5.6, width=9.0, n=len(blends)) as fig:
         ax = fig.subplots()
-        for kind, (colour, marker) in _KINDS.items():
+        for kind, (colour, marker) in KINDS.items():
             rows = table[(table["companion"] == kind) & (table["n"] >= FEWEST)]
             ax.errorbar(rows["distance"], 100 * rows["two"], 100 * rows["two_err"], color=colour, marker=marker,
                         markersize=8, capsize=3, label=f"companion {kind}")  # fmt: skip
             if kind in guesses:
                 ax.plot(guesses[kind], 50, "*", c=colour, ms=24, mec="black", label=f"your guess, companion {kind}")
         ax.axhline(50, color="0.6", linewidth=1, zorder=0)
-        ax.set(xlabel="distance of the two centres (pixels)", ylabel="two objects found (% of blends)", ylim=(-4, 104),
-               xlim=(0, None))  # fmt: skip
+        ax.set(xlim=(0, None), ylim=(-4, 104))
         put_legend(fig, ax.get_legend_handles_labels()[0])
     return fig
 
@@ -231,9 +221,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     sigmas, offset, pixels, row, covered = _edge_pixels(sample, blends)
     images = [render(sample, row, fill=fill, masks=False)[0][0] for fill in _FILLS]
     bins, colours = np.arange(-_REACH, _REACH, 2), (COLOURS["companion"], COLOURS["central"])
-    said = "Dashed: the edge of the companion's stamp; beyond it lies what was filled. "
-    said += f"σ: {sigmas['n_blends']} blends, pixels more than {FAR} px from both galaxies' segments."
-    with canvas(WIDTH, 4.9, "Zero fill leaves a step where the companion's stamp ends", caption=said) as fig:
+    with canvas(WORDS["fill_step"], 4.9, n=sigmas["n_blends"], far=FAR) as fig:
         *stamps, ax = _noise_panels(fig, sample, images, _FILLS.values(), 4 * np.sqrt(2))
         for stamp, fill, marker, colour in zip(stamps, _FILLS, "os", colours, strict=True):
             draw_outline(stamp, covered, colour, "dashed")
@@ -241,8 +229,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
             ax.plot(bins + 1, profile, f"{marker}-", color=colour, label=f"{fill} fill")
         ax.axvline(0, color="0.4", linestyle="dashed", linewidth=1.5)
         low, high = ax.get_ylim()
-        ax.set(ylim=(low - 0.45 * (high - low), high + 0.4 * (high - low)), ylabel="noise σ (e⁻/s)",
-               xlabel="distance from the edge (pixels)", title="σ on both sides of the edge")  # fmt: skip
+        ax.set_ylim(low - 0.45 * (high - low), high + 0.4 * (high - low))
         ax.legend(loc="upper right", handlelength=1.5, borderaxespad=0)
         for x, side in ((0.03, "outside"), (0.55, "inside")):
             numbers = "\n".join(f"{fill}: {sigmas[f'{fill}_{side}']:.4f}" for fill in _FILLS)
@@ -273,13 +260,12 @@ def dmag_noise(sample: Sample) -> Figure:
     faintest = np.asarray(sample.catalog["id"])[np.argsort(sample.catalog["mag"])[-2:]]
     blends = make_blends(sample, [faintest] * 2, sample.centre[1] // 4, 0, [-2.0, 2.0])
     titles = "2 mag brighter (dmag −2)", "2 mag fainter (dmag +2)"
-    with canvas(WIDTH, 4.7, "Changing the companion's magnitude scales its noise as well") as fig:
+    with canvas(WORDS["dmag_noise"], 4.7) as fig:
         *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], titles, 8)
         ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), c="0.4", label="σ √(1 + 10$^{-0.8\\,dmag}$)")
         ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
         ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: σ = {alone:.4f}")
-        ax.set(xlabel="dmag: offset to the companion (mag)", ylabel="noise σ of the blend (e⁻/s)",
-               title="σ away from the galaxies", ylim=(0, 1.5 * max(sigmas.values())))  # fmt: skip
+        ax.set_ylim(0, 1.5 * max(sigmas.values()))
         ax.legend(loc="upper right")
     return fig
 
@@ -304,10 +290,8 @@ def masks_beside(sample: Sample, blends: Table, methods: dict[str, Table | np.nd
             below = " / ".join("no mask" if np.isnan(score) else f"{score:.2f}" for score in scores[name][i])
             stamps[-1].append(Stamp(mask_picture(measured[row]), below=below))
     return stamp_grid(
-        sample, stamps, "Whose pixels are these? IoU of central / companion; 1 is perfect",
-        heads=["blend", "true masks", *(textwrap.fill(name, 18) for name in given)],
-        labels=[f"row {row}\n{_apart(blends[row])}" for row in rows], legend=MASKS, caption=_RADIUS,
-        window=window_around(masks.any(axis=(0, 3))),
+        sample, stamps, WORDS["masks_beside"], heads=["blend", "true masks", *(textwrap.fill(n, 18) for n in given)],
+        labels=[f"row {row}\n{_apart(blends[row])}" for row in rows], legend=MASKS, window=window_around(masks),
     )  # fmt: skip
 
 
@@ -325,9 +309,8 @@ def iou_by_type(blends: Table, ious: dict[str, np.ndarray]) -> Figure:
     lines = zip(method_styles(overall).items(), cycle(("solid", "dashed", "dotted", "dashdot")))
     looks = {name: {"edgecolor": colour, "linestyle": line, "linewidth": 2.5} for (name, (colour, _)), line in lines}
     legend = [Patch(fill=False, label=f"{name} {texts[name]}", **look) for name, look in looks.items()]
-    title = f"Mean IoU of the masks: {'best is ' * (len(overall) > 1)}{best}, {texts[best]}"
-    caption = f"Error bars: one sigma. Not drawn: pairs of types with fewer than {FEWEST} blends."
-    with canvas(WIDTH, 5.4, title, legend, caption) as fig:
+    best = f"{'best is ' * (len(overall) > 1)}{best}, {texts[best]}"
+    with canvas(WORDS["iou_by_type"], 5.4, legend, best=best) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1, 1.3))
         for k, (name, look) in enumerate(looks.items()):
             values = np.asarray(ious[name], float)
@@ -336,11 +319,9 @@ def iou_by_type(blends: Table, ious: dict[str, np.ndarray]) -> Figure:
             rows = table[table["method"] == name]
             y = np.array([pairs.index(pair) for pair in rows["pair"]]) + (k + 0.5) / len(overall) * 0.8 - 0.4
             right.barh(y, rows["iou"], 0.74 / len(overall), color=look["edgecolor"], xerr=rows["iou_err"], capsize=3)
-        left.set(title="every blend", xlim=(0, 1), ylabel="share of the blends (%)")
-        left.set_xlabel("mean IoU of a blend's two masks (no unit)")
-        right.set(title="types of the two galaxies (number of blends)", xlabel="mean IoU (no unit)", xlim=(0, 1))
+        left.set_xlim(0, 1)
+        right.set(xlim=(0, 1), ylim=(len(pairs) - 0.4, -0.6))
         right.set_yticks(range(len(pairs)), [f"{pair} ({counts[pair]:,})" for pair in pairs])
-        right.set_ylim(len(pairs) - 0.4, -0.6)
         right.tick_params(axis="y", length=0)
     return fig
 
@@ -379,12 +360,10 @@ def worst_blends(sample: Sample, blends: Table, pred: Table, n: int = 10, member
     if len(off):
         far = " to ".join(dict.fromkeys((f"{off.min():.2f}", f"{off.max():.2f}")))
         said.append(f"{'the others ' if failed else ''}off by {far} mag")
-    number = f"{len(order)} worst blends" if len(order) > 1 else "worst blend"
-    title = f"{pred.meta['method']}: the" if "method" in pred.meta else "The"
-    title += f" {number} for the {member}{' galaxy' * (member == 'central')}, {', '.join(said)}"
-    caption = "Outlines: true masks, central blue, companion orange. Below: isolated → measured magnitude (AB mag)."
-    rows = [stamps[i : i + 5] for i in range(0, len(stamps), 5)]
-    return stamp_grid(sample, rows, title, window=window_around(masks.any(axis=(0, 3))), caption=f"{caption} {_RADIUS}")
+    numbers = {"which": f"{len(order)} worst blends" if len(order) > 1 else "worst blend", "how": ", ".join(said)}
+    numbers |= {"whose": f"{pred.meta['method']}: the" if "method" in pred.meta else "The"}
+    rows, galaxy = [stamps[i : i + 5] for i in range(0, len(stamps), 5)], member + " galaxy" * (member == "central")
+    return stamp_grid(sample, rows, WORDS["worst_blends"], window=window_around(masks), galaxy=galaxy, **numbers)
 
 
 def _apart(row):
@@ -394,12 +373,12 @@ def _apart(row):
 def field_pictures(pictures: Mapping[str, np.ndarray], catalogue: Table | None = None) -> Figure:
     """Pictures of one field side by side, all on one stretch; objects of a catalogue are circled in the first."""
     first = next(iter(pictures.values()))
-    legend, title = [], f"A piece of the sky: {first.shape[1]} × {first.shape[0]} pixels"
+    legend, words, numbers = [], WORDS["field_pictures"], {"nx": first.shape[1], "ny": first.shape[0]}
     if catalogue is not None:
-        title = f"{len(catalogue):,} objects were found"
+        words, numbers = WORDS["field_objects"], {"n": len(catalogue)}
         legend = [Line2D([], [], marker="o", ls="", mfc="none", mec=c, label=name) for name, c in _OBJECTS.items()]
     noise, side = robust_sigma(np.diff(first, axis=0).ravel()), min(5.4, WIDTH / len(pictures))
-    with canvas(max(6.4, side * len(pictures)), side + 0.8 + 0.3 * bool(legend), title, legend) as fig:
+    with canvas(words, side + 0.8 + 0.3 * bool(legend), legend, max(6.4, side * len(pictures)), **numbers) as fig:
         axes = fig.subplots(1, len(pictures), squeeze=False)[0]
         for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
             show_stamp(ax, stretch(picture, noise))
@@ -415,11 +394,10 @@ def recovered_light(table: Table) -> Figure:
     """Measured over true flux of galaxies that were put into a field, by magnitude and by how near a neighbour is."""
     off = {name: np.asarray(table[c] / table["true"]) for name, c in (("fractions", "flux"), ("SEP", "sep_flux"))}
     error = {name: np.nan_to_num(100 * np.abs(ratio - 1), nan=100) for name, ratio in off.items()}
-    said = " and ".join(f"{np.median(values):.1f} % ({name})" for name, values in error.items())
+    within = " and ".join(f"{np.median(values):.1f} % ({name})" for name, values in error.items())
     looks, lost = method_styles(off), np.isnan(off["fractions"]).sum()
     handles = [Line2D([], [], color=c, marker=m, ls="", label=name) for name, (c, m) in looks.items()]
-    caption = f"{len(table)} galaxies. Not found, which counts as 100 % wrong: {lost}. Beyond the axis: at its edge."
-    with canvas(WIDTH, 4.6, f"Half of the fluxes come back within {said}", handles, caption) as fig:
+    with canvas(WORDS["recovered_light"], 4.6, handles, within=within, n=len(table), lost=lost) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1.3, 1))
         left.axhline(1, color="0.6", linewidth=1)
         for k, (name, (colour, marker)) in enumerate(looks.items()):
@@ -427,8 +405,7 @@ def recovered_light(table: Table) -> Figure:
             near = [error[name][(low <= table["near"]) & (table["near"] < high)] for low, high in _GAPS.values()]
             bars = [np.median(values) if len(values) else 0 for values in near]
             right.bar(np.arange(len(_GAPS)) + 0.4 * k - 0.2, bars, 0.38, color=colour)
-        left.set(yscale="log", ylim=(0.2, 5), xlabel="true magnitude", ylabel="measured / true flux")
+        left.set(yscale="log", ylim=(0.2, 5))
         plain_log(left.yaxis)
-        right.set(ylabel="median error (%)", xlabel="pixels to the nearest neighbour")
         right.set_xticks(range(len(_GAPS)), [f"{name}\n({len(v)})" for name, v in zip(_GAPS, near, strict=True)])
     return fig

@@ -24,10 +24,11 @@ from ..blends.recipe import check_unedited
 from ..data.check import require
 from ..data.sample import Sample
 from ..deblenders.base import CASES, positions_of
+from ..metrics.scores import OUTLIER_DMAG
 
 MEMBERS = ("central", "companion")
-_LOOKS = tomllib.loads(Path(__file__).with_name("looks.toml").read_text(encoding="utf-8"))
-LOOKS, SYMBOLS, TYPES, LAYERS, LAYOUT = _LOOKS.values()
+_LOOKS, WORDS = (tomllib.loads(Path(__file__).with_name(f"{n}.toml").read_text("utf-8")) for n in ("looks", "words"))
+LOOKS, SYMBOLS, TYPES, SKIES, KINDS, LAYERS, LAYOUT = _LOOKS.values()
 _OTHER_LOOKS = (("#882255", "X"), ("#CC6677", "*"), ("#117733", "p"), ("#F0E442", "h"), ("#DDCC77", "d"))
 
 COLOURS = {"central": "#0072B2", "companion": "#D55E00", "overlap": "#CC79A7"}
@@ -59,8 +60,9 @@ def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
 
 
 @contextmanager
-def canvas(width: float, height: float, title: str, legend=(), caption: str = "") -> Iterator[Figure]:
-    """A figure in this style, unknown to pyplot, with title, legend below it and grey caption below all, wrapped."""
+def canvas(words: Mapping, height: float, legend=(), width: float = WIDTH, **numbers) -> Iterator[Figure]:
+    """A figure in this style, unknown to pyplot, with legend and `words`, as in words.toml, that hold these numbers."""
+    title, caption = _said(words, numbers)
     with style():
         fig = plt.figure(figsize=(width, height), layout="constrained")  # without pyplot, notebooks show text
         plt.close(fig)
@@ -71,7 +73,14 @@ def canvas(width: float, height: float, title: str, legend=(), caption: str = ""
         if caption:
             fig.supxlabel(textwrap.fill(caption, int(10.6 * width)), fontsize=12, color="#333333")
         yield fig
+        for ax, labels in zip(fig.axes, words.get("panels", ()), strict=False):
+            ax.set(**labels)
         fig.draw_without_rendering()  # ticks are made at the first drawing: they get this style, too
+
+
+def _said(words, numbers):
+    """Title and caption, the numbers in them."""
+    return [words.get(part, "").format(few=FEWEST, outlier=OUTLIER_DMAG, **numbers) for part in ("title", "caption")]
 
 
 def put_legend(fig: Figure, handles: Sequence) -> None:
@@ -97,8 +106,9 @@ class Stamp:
     colour: str = "black"
 
 
-def stamp_grid(sample: Sample, rows, title: str, *, heads=(), labels=(), window=None, legend=(), caption="") -> Figure:
+def stamp_grid(sample: Sample, rows, words, *, heads=(), labels=(), window=None, legend=(), **numbers) -> Figure:
     """Rows of `Stamp`s, the first the longest, on one stretch; `heads` above the columns, `labels` beside the rows."""
+    (title, caption), heads = _said(words, numbers), heads or words.get("heads", ())
     texts = [heads or [""], *([getattr(stamp, at) for stamp in row] for row in rows for at in ("title", "below"))]
     noise, columns = sky_noise(sample), len(rows[0])
     lines = sum(max(text.count("\n") + bool(text) for text in line) for line in texts) + (len(title) > 66)
@@ -107,7 +117,7 @@ def stamp_grid(sample: Sample, rows, title: str, *, heads=(), labels=(), window=
     extra = 0.85 + 0.25 * lines + 0.35 * bool(legend) + 0.22 * (len(caption) / 95 + bool(caption))
     side = min((WIDTH - 0.8) / columns, 3.2, max((HEIGHT - extra) / len(rows) / aspect, 1.2))
     width, height = min(WIDTH, max(9.0, 0.8 + columns * max(side, 0.1 * letters))), extra + len(rows) * aspect * side
-    with canvas(width, height, title, legend, caption) as fig:
+    with canvas(words, height, legend, width, **numbers) as fig:
         axes = fig.subplots(len(rows), columns, squeeze=False)
         for line, row in zip(axes, rows, strict=True):
             for ax, stamp in zip(line, row, strict=False):
@@ -170,10 +180,10 @@ def mask_picture(masks: np.ndarray) -> np.ndarray:
     return palette[np.where(masks.sum(axis=-1) > 1, 3, masks[..., 0] + 2 * masks[..., 1:].any(axis=-1))]
 
 
-def window_around(used: np.ndarray, margin: int = 6, square: bool = True) -> np.ndarray:
-    """Limits (2, 2) in y and x of a window with all that is used (ny, nx): square about the centre, or closer."""
-    size = np.array(used.shape)[:, None]
-    limits = np.array([(places.min() - margin - 0.5, places.max() + margin + 0.5) for places in np.nonzero(used)])
+def window_around(masks: np.ndarray, margin: int = 6, square: bool = True) -> np.ndarray:
+    """Limits (2, 2) in y and x of a window with all masks (n, ny, nx, k): square about the centre, or closer."""
+    size, used = np.array(masks.shape[1:3])[:, None], np.nonzero(masks)[1:3]
+    limits = np.array([(places.min() - margin - 0.5, places.max() + margin + 0.5) for places in used])
     if square:
         limits = size // 2 + np.array([-1, 1]) * np.abs(limits - size // 2).max()
     return np.clip(limits, -0.5, size - 0.5)

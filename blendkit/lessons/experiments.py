@@ -2,6 +2,7 @@
 
 import html
 import os
+import tomllib
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -28,6 +29,7 @@ from ..metrics.tables import table2
 from ..networks.weights import shipped
 from ..widgets import view
 
+WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
 NEAR = 8  # pixels from the centre: inside, the light is counted with the first knob
 _FROM, _WIDE, _MOST = 170, 330, 50  # where the axis of the chart begins, its length, and its end in %
 IMAGE = "field/abell2744_f105w.fits.gz"  # 400 x 400 pixels of the Hubble Space Telescope, e-/s
@@ -252,8 +254,7 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
     knobs = np.meshgrid(np.linspace(-0.3, 2.3, 66), np.linspace(-0.6, 1.6, 66))
     loss = 100 * np.abs(np.einsum("nk,kab->nab", light, knobs) - 1).mean(axis=0)
     losses = [100 * np.abs(light @ step - 1).mean() for step in path]
-    title = "Training walks downhill: each step turns both knobs a little"
-    with canvas(10, 4.6, title, caption="Dots: the start, and after each epoch.") as fig:
+    with canvas(WORDS["downhill"], 4.6) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1.15, 1))
         levels = loss.min() * np.array([1, 1.05, 1.2, 1.5, 2, 3, 4, 6, 8, 12])
         filled = left.contourf(*knobs, loss, levels=levels, cmap="Greys_r", norm="log", extend="max")
@@ -262,17 +263,16 @@ def downhill(images: np.ndarray, fluxes: np.ndarray, rate: float = 0.2, epochs: 
         bar.minorticks_off()
         left.plot(*np.transpose(path), "-", color=COLOURS["companion"], linewidth=1.5)
         left.plot(*np.transpose([path[0], *ends]), "o", color=COLOURS["companion"], markeredgecolor="white", zorder=5)
-        left.set(xlabel="knob 1: light near the centre", ylabel="knob 2: all other light", xlim=(-0.3, 2.3))
-        left.set(ylim=(-0.6, 1.6), title="the loss for every setting of the knobs")
+        left.set(xlim=(-0.3, 2.3), ylim=(-0.6, 1.6))
         right.plot(np.arange(len(losses)) / (len(path) - 1) * epochs, losses, color=COLOURS["companion"])
-        right.set(xlabel="epoch", ylabel="loss: MAPE (%)", ylim=(0, None), xticks=range(epochs + 1))
+        right.set(ylim=(0, None), xticks=range(epochs + 1))
         right.set_title(f"the loss curve of this walk ends at {losses[-1]:.0f} %")
     return fig
 
 
 def convolutions(image: np.ndarray, filters: dict[str, np.ndarray]) -> Figure:
     """An image (ny, nx) in e-/s and how well small patterns, by name, fit at every place; bad fits are zero (ReLU)."""
-    with canvas(10, 4.4, "A filter is a pattern; its map is dark where the pattern fits") as fig:
+    with canvas(WORDS["convolutions"], 4.4) as fig:
         axes = fig.subplots(2, len(filters) + 1, height_ratios=(1, 2.4))
         show_stamp(axes[1, 0], stretch(image))
         axes[0, 0].set_axis_off()

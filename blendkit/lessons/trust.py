@@ -1,11 +1,9 @@
 """Notebook 5: blends under other skies than networks were trained for, and what their numbers are worth there."""
 
 import html
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import ipywidgets as ipw
 import numpy as np
@@ -22,17 +20,16 @@ from ..data.check import require
 from ..data.sample import Sample
 from ..data.sky import CORRELATION, NOISE, sky_noise
 from ..deblenders.methods import labelled, measure
-from ..figures.style import COLOURS, MEMBERS, WIDTH, Stamp, canvas, method_styles, plain_log, show_stamp, stamp_grid
+from ..figures.style import COLOURS, MEMBERS, Stamp, canvas, method_styles, plain_log, show_stamp, stamp_grid
 from ..metrics.bootstrap import weighted_mean, weighted_median, with_errors
 from ..networks.sky import measure_sky
 from ..networks.world import KINDS, strange_stamps
 from ..widgets import view
 from ..widgets.answers import Asked, AskingBoard
 from ..widgets.view import Panel, row, status
-from .experiments import formatted
+from .experiments import WORDS, formatted
 
-_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-CONDITIONS, STRANGE = _WORDS["conditions"], _WORDS["strange"]
+CONDITIONS, STRANGE = WORDS["conditions"], WORDS["strange"]
 _TEXTS = {np.inf: "none", 1e6: "10⁶"}
 _FROM, _WIDE = 200, 330  # where the axis of the chart begins, and its length
 
@@ -122,9 +119,7 @@ def trust_map(table: Table) -> Figure:
     names, looks = list(dict.fromkeys(table["condition"])), method_styles(list(dict.fromkeys(table["method"])))
     handles = [Line2D([], [], color=c, marker=marker, label=name) for name, (c, marker) in looks.items()]
     handles.append(Line2D([], [], color="0.4", linestyle="dotted", label="flagged as out of domain"))
-    caption = "Upper row: half of the fluxes are further off (a galaxy that was not found is 100 % off). Lower row: "
-    caption += "honest errors lie in the grey band; who states none is missing there. Bars: 1 σ, resampling galaxies."
-    with canvas(WIDTH, 6.4, "Where can you trust the numbers, and where the errors?", handles, caption) as fig:
+    with canvas(WORDS["trust_map"], 6.4, handles) as fig:
         axes = fig.subplots(2, len(names), sharey="row", sharex="col", squeeze=False)
         for (top, bottom), name in zip(axes.T, names, strict=True):
             rows = table[table["condition"] == name]
@@ -138,8 +133,8 @@ def trust_map(table: Table) -> Figure:
             said = [_TEXTS.get(value, f"{value:.2g}".replace("-", "−")) for value in mine["value"]]
             step = 1 + len(at) // 5
             bottom.set_xticks(at[::step], said[::step])
-            bottom.set(xlabel=_WORDS["axes"][name][1], xlim=(-0.4, len(at) - 0.6), ylim=(-4, 104))
-            top.set(title=_WORDS["axes"][name][0], yscale="log")
+            bottom.set(xlabel=WORDS["axes"][name][1], xlim=(-0.4, len(at) - 0.6), ylim=(-4, 104))
+            top.set(title=WORDS["axes"][name][0], yscale="log")
         least, most = max(table["median"].min() / 2, 0.1), 2 * table["median"].max()
         axes[0, 0].set(ylabel="median error (%)", ylim=(least, most))
         plain_log(axes[0, 0].yaxis)
@@ -150,8 +145,7 @@ def trust_map(table: Table) -> Figure:
 def two_skies(seed: int = 0) -> Figure:
     """White noise and that of the survey, both of the same strength, and how alike neighbouring pixels are."""
     lags, looks = np.arange(5), {"white noise": (0.0, "0.6", "s"), "the survey's sky": (CORRELATION, "#0072B2", "o")}
-    said = "Both have the same σ. In a mosaic of shifted exposures each pixel shares its light with the next ones."
-    with canvas(WIDTH, 4.4, "The same strength of noise, and not the same sky", caption=said) as fig:
+    with canvas(WORDS["two_skies"], 4.4) as fig:
         *stamps, ax = fig.subplots(1, 3)
         for stamp, (name, (correlation, colour, marker)) in zip(stamps, looks.items(), strict=True):
             noise = sky_noise(np.random.default_rng(seed), (256, 256), NOISE, correlation)
@@ -159,7 +153,7 @@ def two_skies(seed: int = 0) -> Figure:
             stamp.set_title(f"{name}: σ = {noise.std():.4f} e⁻/s")
             alike = [np.mean(noise * np.roll(noise, lag, axis=1)) / noise.var() for lag in lags]
             ax.plot(lags, alike, marker=marker, color=colour, label=name)
-        ax.set(xlabel="pixels apart", ylabel="how alike (1: the same)", xticks=lags, title="autocorrelation")
+        ax.set_xticks(lags)
         ax.legend()
     return fig
 
@@ -178,15 +172,14 @@ def crowding(sample: Sample, n: int = 40, seed: int = 0, most: int = 6) -> Table
 def crowded_sky(table: Table) -> Figure:
     """The sky level that is measured against the number of galaxies on the stamp, as from `crowding`."""
     last, colour = table[-1], COLOURS["methods"][2]
-    title = f"{last['galaxies']} galaxies lift the median of the pixels by {last['plain']:.2f}\xa0σ, "
-    with canvas(9.0, 4.2, f"{title}and the level inside fractions by {last['bias']:.2f}\xa0σ") as fig:
+    with canvas(WORDS["crowded_sky"], 4.2, width=9.0, **last) as fig:
         ax = fig.subplots()
         ax.axhline(0, color="0.6", linewidth=1)
         ax.plot(table["galaxies"], table["plain"], "s--", color="0.6", label="median of all pixels")
         ax.fill_between(table["galaxies"], table["low"], table["high"], color=colour, alpha=0.25)
         inside = "inside fractions (band: 68 % of the stamps)"
         ax.plot(table["galaxies"], table["bias"], "D-", color=colour, label=inside)
-        ax.set(xlabel="galaxies on the stamp", ylabel="sky level measured (σ)", xticks=table["galaxies"])
+        ax.set_xticks(table["galaxies"])
         ax.legend()
     return fig
 
@@ -208,9 +201,10 @@ def flagged(sample: Sample, network: Callable, images: np.ndarray, odd: np.ndarr
     pictures, titles = np.concatenate([images[:4], odd[first]]), ["ordinary"] * len(images[:4]) + [*kinds[first]]
     flags = network(pictures)["out_of_domain"].astype(int).tolist()
     stamps = [Stamp(p, (), (), t, *words[f]) for p, t, f in zip(pictures, titles, flags, strict=True)]
-    title = f"{sum(flags[:4])} of 4 ordinary stamps are flagged, and {sum(flags[4:])} of {len(first)} strange ones"
+    numbers = {"ordinary": sum(flags[:4]), "strange": sum(flags[4:]), "n": len(first)}
     sky = sky_noise(np.random.default_rng(0), images[:2].shape).astype(np.float32)
-    return stamp_grid(replace(sample, sky_stamps=sky), [stamps[i : i + 6] for i in range(0, len(stamps), 6)], title)
+    rows = [stamps[i : i + 6] for i in range(0, len(stamps), 6)]
+    return stamp_grid(replace(sample, sky_stamps=sky), rows, WORDS["flagged"], **numbers)
 
 
 class TrustExplorer(AskingBoard):
@@ -232,7 +226,7 @@ class TrustExplorer(AskingBoard):
         has = f"yours: ≥ {least}" if least > 0.5 else "× survey's"
         here = {"noise": {"description": f"noise [{has}]", "value": max(1.0, least), "min": least}}
         self.blend = ipw.IntSlider(max=len(blends) - 1, description="blend", tooltip="Which of the blends", **look)
-        looks = {name: (kind, look | about | here.get(name, {})) for name, (kind, about) in _WORDS["sliders"].items()}
+        looks = {name: (kind, look | about | here.get(name, {})) for name, (kind, about) in WORDS["sliders"].items()}
         self.sliders = {name: getattr(ipw, kind)(**about) for name, (kind, about) in looks.items()}
         for control in (self.blend, *self.sliders.values()):
             self.on(control, self._show)
@@ -258,7 +252,7 @@ class TrustExplorer(AskingBoard):
         view.say(self.message, " ".join(why for _, why in self.answers.values() if why))
         tables = {method.name: table for method, (table, _) in self.answers.items() if table is not None}
         flags = {name: int(t["out_of_domain"][0]) for name, t in tables.items() if "out_of_domain" in t.colnames}
-        said = "<br>".join(_WORDS["flags"][flag].format(html.escape(name)) for name, flag in flags.items())
+        said = "<br>".join(WORDS["flags"][flag].format(html.escape(name)) for name, flag in flags.items())
         self.answer.value = _chart(tables, self.true) + status(said)
 
 
