@@ -25,7 +25,7 @@ from .style import COLOURS, FAR, FEWEST, KINDS, MASKS, MEMBERS, SEGMENTS, WIDTH,
 from .style import draw_scale_bar, far_from, mask_picture, method_styles, outlines_of, plain_log, put_legend
 from .style import robust_sigma, show_stamp, sky_noise, some_blends, stamp_grid, stretch, window_around
 
-_FILLS = {"zero": "zeros (the paper's tools)", "sky": "sky (blendkit)"}
+_FILLS = ("zero", "sky")
 _REACH = 20  # pixels on both sides of a fill's edge
 _GAPS = {"nearer than 12": (0, 12), "12 to 25": (12, 25), "farther": (25, np.inf)}  # pixels to a neighbour
 _OBJECTS = {"alone": COLOURS["central"], "in a group": COLOURS["companion"]}
@@ -71,7 +71,7 @@ def sky_fills(sample: Sample, galaxy: int | None = None) -> Figure:
     single = np.where(hole, rng.choice(image[empty], image.shape), image)
     seen = {"the sky itself": (image, empty), "pixels at random": (single, hole), "patches of sky": (patches, hole)}
     with canvas(WORDS["sky_fills"], 4.7) as fig:
-        *stamps, ax = _noise_panels(fig, sample, (single, patches), [*seen][1:], 4)
+        *stamps, ax = _noise_panels(fig, sample, (single, patches), 4)
         for stamp in stamps:
             draw_outline(stamp, hole, COLOURS["companion"], "dotted")
         for (name, (pixels, where)), look in zip(seen.items(), ("k-", "o--", "s:"), strict=True):
@@ -222,7 +222,7 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     images = [render(sample, row, fill=fill, masks=False)[0][0] for fill in _FILLS]
     bins, colours = np.arange(-_REACH, _REACH, 2), (COLOURS["companion"], COLOURS["central"])
     with canvas(WORDS["fill_step"], 4.9, n=sigmas["n_blends"], far=FAR) as fig:
-        *stamps, ax = _noise_panels(fig, sample, images, _FILLS.values(), 4 * np.sqrt(2))
+        *stamps, ax = _noise_panels(fig, sample, images, 4 * np.sqrt(2))
         for stamp, fill, marker, colour in zip(stamps, _FILLS, "os", colours, strict=True):
             draw_outline(stamp, covered, colour, "dashed")
             profile = [robust_sigma(pixels[fill][(offset > low) & (offset < low + 2)]) for low in bins]
@@ -237,13 +237,12 @@ def fill_step(sample: Sample, blends: Table) -> Figure:
     return fig
 
 
-def _noise_panels(fig, sample, images, titles, reach):
+def _noise_panels(fig, sample, images, reach):
     """Panels of pictures whose noise is stretched hard, to `reach` times the sky's, and a wider one for a curve."""
     axes = fig.subplots(1, len(images) + 1, width_ratios=(*[1] * len(images), 1.35))
     reach *= sky_noise(sample)
-    for ax, image, title in zip(axes, images, titles, strict=False):
+    for ax, image in zip(axes, images, strict=False):
         show_stamp(ax, image, vmin=-reach, vmax=reach)
-        ax.set_title(textwrap.fill(title, 25), fontsize=12)
         ax.set_xlabel(f"shades: ±{reach:.3f} e⁻/s")
     draw_scale_bar(axes[0], sample)
     return axes
@@ -259,9 +258,8 @@ def dmag_noise(sample: Sample) -> Figure:
     alone, curve = sky_noise(sample), np.linspace(-2, 2, 100)
     faintest = np.asarray(sample.catalog["id"])[np.argsort(sample.catalog["mag"])[-2:]]
     blends = make_blends(sample, [faintest] * 2, sample.centre[1] // 4, 0, [-2.0, 2.0])
-    titles = "2 mag brighter (dmag −2)", "2 mag fainter (dmag +2)"
     with canvas(WORDS["dmag_noise"], 4.7) as fig:
-        *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], titles, 8)
+        *_, ax = _noise_panels(fig, sample, render(sample, blends, masks=False)[0], 8)
         ax.plot(curve, alone * np.sqrt(1 + 10 ** (-0.8 * curve)), c="0.4", label="σ √(1 + 10$^{-0.8\\,dmag}$)")
         ax.plot(list(sigmas), list(sigmas.values()), "o", color=COLOURS["companion"], markersize=9, label="measured")
         ax.axhline(alone, color="0.4", linestyle="dotted", label=f"one stamp: σ = {alone:.4f}")

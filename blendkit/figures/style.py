@@ -23,23 +23,16 @@ from scipy.ndimage import distance_transform_edt
 from ..blends.recipe import check_unedited
 from ..data.check import require
 from ..data.sample import Sample
-from ..deblenders.base import CASES, positions_of
+from ..deblenders.base import positions_of
 from ..metrics.scores import OUTLIER_DMAG
 
 MEMBERS = ("central", "companion")
 _LOOKS, WORDS = (tomllib.loads(Path(__file__).with_name(f"{n}.toml").read_text("utf-8")) for n in ("looks", "words"))
-LOOKS, SYMBOLS, TYPES, SKIES, KINDS, LAYERS, LAYOUT = _LOOKS.values()
-_OTHER_LOOKS = (("#882255", "X"), ("#CC6677", "*"), ("#117733", "p"), ("#F0E442", "h"), ("#DDCC77", "d"))
-
-COLOURS = {"central": "#0072B2", "companion": "#D55E00", "overlap": "#CC79A7"}
-COLOURS["methods"] = tuple(colour for colour, _ in (*LOOKS.values(), *_OTHER_LOOKS))
+OTHERS, COLOURS, CASE_COLOURS, LOOKS, SYMBOLS, TYPES, SKIES, KINDS, LAYERS, LAYOUT = _LOOKS.values()
+COLOURS["methods"] = tuple(colour for colour, _ in (*LOOKS.values(), *OTHERS))
 """Okabe and Ito's colour-blind safe palette, with some of Tol's; "overlap" is where both galaxies are."""
 
-CASE_COLOURS = dict(zip(CASES, ("#009E73", "#0072B2", "#D55E00", "#F0E442", "#999999"), strict=True))
-SEGMENTS = [  # for legends, as MASKS
-    Line2D([], [], color=COLOURS["central"], linewidth=2, label="segment of the central galaxy"),
-    Line2D([], [], color=COLOURS["companion"], linewidth=2, label="segments of neighbours"),
-]
+SEGMENTS = [Line2D([], [], color=COLOURS[m], linewidth=2, label=said) for m, said in WORDS["segments"].items()]
 MASKS = [Patch(color=COLOURS[key], label=key.replace("overlap", "both")) for key in (*MEMBERS, "overlap")]
 FAR = 10  # pixels kept from every segment where only noise is wanted
 WIDTH, HEIGHT = 10.0, 6.6  # inches, at most: what a laptop's notebook shows at once
@@ -61,7 +54,7 @@ def stretch(image: np.ndarray, noise: float = 0.006) -> np.ndarray:
 
 @contextmanager
 def canvas(words: Mapping, height: float, legend=(), width: float = WIDTH, **numbers) -> Iterator[Figure]:
-    """A figure in this style, unknown to pyplot, with legend and `words`, as in words.toml, that hold these numbers."""
+    """A figure in this style, unknown to pyplot: its `words` are as in words.toml, the numbers stand in them."""
     title, caption = _said(words, numbers)
     with style():
         fig = plt.figure(figsize=(width, height), layout="constrained")  # without pyplot, notebooks show text
@@ -107,7 +100,7 @@ class Stamp:
 
 
 def stamp_grid(sample: Sample, rows, words, *, heads=(), labels=(), window=None, legend=(), **numbers) -> Figure:
-    """Rows of `Stamp`s, the first the longest, on one stretch; `heads` above the columns, `labels` beside the rows."""
+    """Rows of `Stamp`s, the first the longest, on one stretch, with `heads` and `labels`; words as for `canvas`."""
     (title, caption), heads = _said(words, numbers), heads or words.get("heads", ())
     texts = [heads or [""], *([getattr(stamp, at) for stamp in row] for row in rows for at in ("title", "below"))]
     noise, columns = sky_noise(sample), len(rows[0])
@@ -198,7 +191,7 @@ def some_blends(blends: Table) -> Table:
 
 def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each method by its name; names that are not known get what is left, in order."""
-    markers, others, styles = cycle("^<>"), cycle(_OTHER_LOOKS), {}
+    markers, others, styles = cycle("^<>"), cycle(OTHERS), {}
     for name in methods:
         if name.startswith(("SEP", "SExtractor")):
             styles[name] = LOOKS["SEP"][0], next(markers)
