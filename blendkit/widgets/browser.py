@@ -90,8 +90,7 @@ class ErrorsBrowser(Board):
         with self.figure.batch_update():
             for trace, new in zip(self.figure.data, other.data, strict=False):
                 trace.update(x=new.x, y=new.y, name=new.name)
-            self.figure.layout.xaxis.title.text = other.layout.xaxis.title.text
-            self.figure.layout.yaxis.title.text = other.layout.yaxis.title.text
+            self.figure.update_layout(xaxis_title=other.layout.xaxis.title, yaxis_title=other.layout.yaxis.title)
         self._mark()
 
     def _paint(self):
