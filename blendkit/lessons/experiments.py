@@ -1,6 +1,5 @@
 """Experiments that the notebooks run: what is asked of the kit, and the numbers, pictures and sliders that result."""
 
-import html
 import os
 import tomllib
 from pathlib import Path
@@ -124,18 +123,16 @@ class ExamSliders(view.Board):
 
 def _chart(errors, looks):
     """A bar for each method's mean error, a line at its median, as an SVG picture."""
-    parts, y, at = [], 0, lambda percent: _FROM + _WIDE * min(percent, _MOST) / _MOST
+    rows, at = [], lambda percent: _FROM + _WIDE * min(percent, _MOST) / _MOST
     for name, got in errors.items():
-        y += 34
-        bar = f'x="{_FROM}" y="{y - 13}" width="{at(got["mean"]) - _FROM:.1f}" height="22" fill="{looks[name][0]}"'
-        line = f'x1="{at(got["median"]):.1f}" x2="{at(got["median"]):.1f}" y1="{y - 17}" y2="{y + 13}"'
+        wide, median = at(got["mean"]) - _FROM, at(got["median"])
+        bar = f'<rect x="{_FROM}" y="-13" width="{wide:.1f}" height="22" fill="{looks[name][0]}" opacity="0.45"/>'
+        bar += f'<line x1="{median:.1f}" x2="{median:.1f}" y1="-17" y2="13" stroke="currentColor" stroke-width="4"/>'
         said = f"{'▸ ' if got['mean'] > _MOST else ''}mean {got['mean']:.1f} %, median {got['median']:.1f} %"
         said += f", not found {got['not found']:.0f} %" if got["not found"] >= 0.5 else ""
-        parts.append(f'<text x="0" y="{y + 4}">{html.escape(name)}</text><rect {bar} opacity="0.45"/>')
-        parts.append(f'<line {line} stroke="currentColor" stroke-width="4"/>')
-        parts.append(f'<text x="{_FROM + _WIDE + 15}" y="{y + 4}">{said}</text>')
+        rows.append((name, bar, said))
     ticks = [(at(tick), f"{tick}{' % error of the flux' * (tick == _MOST)}", 0.5) for tick in range(0, _MOST + 1, 10)]
-    return view.chart(parts, y + 20, ticks, "error of each method")
+    return view.chart(rows, 34, _FROM + _WIDE + 15, ticks, "error of each method")
 
 
 def truth_check(n: int = 400, seed: int = 0) -> dict[str, float]:
@@ -346,10 +343,8 @@ def recovered(field: CCDData, catalogue: Table, galaxies: Sample, n: int = 12, r
         for k, (i, place) in enumerate(zip(some, places, strict=True)):
             apart = np.hypot(*(spots - place).T)
             apart[len(objects) + k] = np.inf
-            near, away = (
-                min(apart[lights > _FAINT * true[i]]),
-                np.hypot(found["y"] - place[0], found["x"] - place[1]),
-            )
+            near = min(apart[lights > _FAINT * true[i]])
+            away = np.hypot(found["y"] - place[0], found["x"] - place[1])
             here = min(away, default=np.inf) <= max(MATCHED, galaxies.catalog["r_eff"][i])
             measured = [found[name][np.argmin(away)] if here else np.nan for name in ("flux", "flux_err", "sep_flux")]
             rows.append((*place[::-1], zeropoint - 2.5 * np.log10(true[i]), near, true[i], *measured))

@@ -258,19 +258,17 @@ class TrustExplorer(AskingBoard):
 
 def _chart(tables, true):
     """Measured over true flux of one blend's galaxies, with the errors that methods state, as an SVG picture."""
-    parts, at, y = [], lambda ratio: _FROM + _WIDE * np.clip(ratio, -0.02, 2.02) / 2, 0
+    rows, at = [], lambda ratio: _FROM + _WIDE * np.clip(ratio, -0.02, 2.02) / 2
     for k, (name, table) in ((k, item) for k in (0, 1) for item in tables.items()):
-        y, ratio, colour = y + 24, table["flux"][0, k] / true[k], COLOURS[MEMBERS[k]]
+        ratio, colour, said, shapes = table["flux"][0, k] / true[k], COLOURS[MEMBERS[k]], "not found", ""
         error = table["flux_err"][0, k] / true[k] if "flux_err" in table.colnames else np.nan
-        said = f"{ratio:.3g}" if np.isfinite(ratio) else "not found"
+        if np.isfinite(ratio):
+            said, shapes = f"{ratio:.3g}", f'<circle cx="{at(ratio):.1f}" r="6" fill="{colour}"/>'
         if np.isfinite(error):
             said += f" ± {error:.2g}: {abs(ratio - 1) / max(error, 1e-9):.1f} errors off"
             ends = f'x1="{at(ratio - error):.1f}" x2="{at(ratio + error):.1f}"'
-            parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="{colour}" stroke-width="5"/>')
-        if np.isfinite(ratio):
-            parts.append(f'<circle cx="{at(ratio):.1f}" cy="{y}" r="6" fill="{colour}"/>')
-        for x, text in ((0, f"{MEMBERS[k]}, {html.escape(name)}"), (_FROM + _WIDE + 20, said.replace("-", "−"))):
-            parts.append(f'<text x="{x}" y="{y + 5}">{text}</text>')
+            shapes += f'<line {ends} stroke="{colour}" stroke-width="5"/>'
+        rows.append((f"{MEMBERS[k]}, {name}", shapes, said.replace("-", "−")))
     words = {0: "0", 0.5: "0.5", 1: "1", 1.5: "1.5", 2: "2 × the true flux"}
     ticks = [(at(tick), text, 2 if tick == 1 else 0.5) for tick, text in words.items()]
-    return view.chart(parts, y + 14, ticks, "measured over true flux")
+    return view.chart(rows, 24, _FROM + _WIDE + 20, ticks, "measured over true flux")

@@ -60,8 +60,12 @@ def row(*widgets):
     return ipw.HBox(widgets, layout={"flex_flow": "row wrap"})
 
 
-def chart(parts, bottom, ticks, label):
-    """Parts of an SVG picture over an axis at this height, whose `ticks` are x, text and the width of a line."""
+def chart(rows, step, right, ticks, label):
+    """An SVG picture: rows of a name, shapes round y = 0 and a text, over an axis; `ticks` are x, text, line width."""
+    parts, bottom = [], step * len(rows) + 14
+    for k, (name, shapes, said) in enumerate(rows, 1):
+        texts = f'<text y="5">{html.escape(name)}</text><text x="{right}" y="5">{said}</text>'
+        parts.append(f'<g transform="translate(0, {step * k})">{shapes}{texts}</g>')
     for x, text, width in ticks:
         parts.append(f'<line x1="{x}" x2="{x}" y1="12" y2="{bottom}" stroke="currentColor" stroke-width="{width}"/>')
         parts.append(f'<text x="{x - 8}" y="{bottom + 16}">{text}</text>')
