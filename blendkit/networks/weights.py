@@ -29,7 +29,7 @@ def save(network: Model, folder: PathLike, name: str, card: Mapping[str, Any]) -
 
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
     with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
-        path, loose = draft / f"{name}{H5}", draft / f"loose{H5}"
+        path, loose = draft / f"{name}{H5}", draft / f"{name}-loose{H5}"
         network.save_weights(loose)
         with h5py.File(loose) as old, h5py.File(path, "w", libver="latest") as new:  # 2 kB less than the oldest layout
             old.visititems(lambda key, item: new.update({key: item[()]} if isinstance(item, h5py.Dataset) else {}))
