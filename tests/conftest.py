@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,23 +73,7 @@ synthetic_clean = session(lambda synthetic: bk.clean(synthetic))
 galaxies = session(lambda: bk.clean(bk.load_sample("synthetic", n=24, seed=5), n_jobs=1))  # of the tests of widgets
 published_csv = session(lambda: shared("paper/output_catalog.csv"))
 published = session(lambda published_csv: bk.load_published(published_csv))  # blends and predictions
-make_sample = session(lambda: gaussian_sample)
-
-
-@session
-def noise_sample(make_sample):
-    """Samples without any galaxy shape: every pixel counts, segments are random, one is small, none is like sky."""
-
-    def noise_sample(shape=(16, 16), seed=0, n=4):
-        sample, rng = make_sample(n, shape), np.random.default_rng(seed)
-        images = rng.normal(1, 1, sample.images.shape).astype("f4")
-        segmaps = rng.integers(0, 3, sample.segmaps.shape).astype("u1")
-        centre = np.reshape(shape, (2, 1, 1)) // 2
-        segmaps[0, np.abs(np.indices(shape) - centre).max(axis=0) > 2] = 2
-        segmaps[:, *centre.ravel()] = 1
-        return bk.Sample(images, segmaps, sample.catalog, sky_stamps=rng.normal(0, 1, (5, *shape)).astype("f4"))
-
-    return noise_sample
+make_sample, noise_sample = session(lambda: gaussian_sample), session(lambda: random_sample)
 
 
 @session
@@ -117,6 +102,11 @@ def twenty(accepted):
     exact = {"flux": blends["flux"], "masks": bk.render(accepted, blends)[1]}
     exact["images"] = bk.render_parts(accepted, blends)
     return blends, {"fluxes": fluxes, "exact": Table(exact)}
+
+
+def beside(file, name):
+    """What a TOML file beside another file says."""
+    return tomllib.loads(Path(file).with_name(name).read_text(encoding="utf-8"))
 
 
 def refused(call, *words, error=ValueError):
@@ -196,3 +186,14 @@ def gaussian_sample(n=6, shape=(64, 64), *, seed=0, sky=SKY, sigma=2.0, mags=Non
     catalog = {"id": np.arange(n) + 10, "mag": mags, "r_eff": np.full(n, 1.1774 * sigma), "morphology": kinds}
     catalog = Table(catalog | {"segval": np.ones(n, int), "flux_auto": flux})
     return bk.Sample(images, segmaps, catalog, name="Gaussians")
+
+
+def random_sample(shape=(16, 16), seed=0, n=4):
+    """A sample without any galaxy shape: every pixel counts, segments are random, one is small, none is like sky."""
+    sample, rng = gaussian_sample(n, shape), np.random.default_rng(seed)
+    images = rng.normal(1, 1, sample.images.shape).astype("f4")
+    segmaps = rng.integers(0, 3, sample.segmaps.shape).astype("u1")
+    centre = np.reshape(shape, (2, 1, 1)) // 2
+    segmaps[0, np.abs(np.indices(shape) - centre).max(axis=0) > 2] = 2
+    segmaps[:, *centre.ravel()] = 1
+    return bk.Sample(images, segmaps, sample.catalog, sky_stamps=rng.normal(0, 1, (5, *shape)).astype("f4"))

@@ -16,11 +16,8 @@ TURN_BACK = np.array([*_TURNS, *(turn[::-1] for turn in _TURNS)], np.int32)
 
 def landing(frame: tuple[int, int], stamp: np.ndarray, orient: int, dy: int, dx: int):
     """Slices of the frame that a stamp covers, turned about its centre pixel and shifted; its pixels there (a view)."""
-    flip_y = flip_x = False
-    if orient:
-        stamp = stamp.T if (orient >= 4) != orient % 2 else stamp
-        flip_y, flip_x = orient % 4 in (1, 2), orient % 4 in (2, 3)
-        stamp = stamp[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    flip_y, flip_x = orient % 4 in (1, 2), orient % 4 in (2, 3)
+    stamp = (stamp.T if (orient >= 4) != orient % 2 else stamp)[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
     (ny, nx), (height, width) = frame, stamp.shape  # a flip moves the centre pixel of an even stamp
     y = ny // 2 + dy - ((height - 1) // 2 if flip_y else height // 2)
     x = nx // 2 + dx - ((width - 1) // 2 if flip_x else width // 2)
@@ -37,13 +34,9 @@ def place(target: np.ndarray, stamp: np.ndarray, orient: int, dy: int, dx: int, 
         target[rows, columns] = part
         top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
     else:  # one long copy is faster than one by rows; what wraps round lies where the fill goes
-        step, frame, source = dy * nx + dx, target.ravel(), stamp.ravel()
-        if step > 0:
-            frame[step:] = source[:-step]
-        else:
-            frame[: ny * nx + step] = source[-step:]
-        top, bottom = (dy, ny) if dy > 0 else (0, ny + dy)
-        left, right = (dx, nx) if dx > 0 else (0, nx + dx)
+        ahead, behind = max(dy * nx + dx, 0), max(-dy * nx - dx, 0)
+        target.ravel()[ahead : ny * nx - behind] = stamp.ravel()[behind : ny * nx - ahead]
+        top, bottom, left, right = max(dy, 0), min(ny + dy, ny), max(dx, 0), min(nx + dx, nx)
     if top:
         target[:top] = fill[:top]
     if bottom < ny:

@@ -102,10 +102,8 @@ def export(sample: Sample, blends: Table, folder: PathLike, *, prefix: str = "te
         columns["type"] = blends["morphology"]
         for j, key in product((0, 1), columns):
             table[f"g{j + 1}_{key}"] = columns[key][:, j]
-        for name in table.colnames:
-            if table[name].dtype.kind == "f":
-                table[name].info.format = ".6f"
-        table.write(draft / f"{prefix}_catalogue.csv", format="ascii.csv")
+        formats = {name: ".6f" for name in table.colnames if table[name].dtype.kind == "f"}
+        table.write(draft / f"{prefix}_catalogue.csv", format="ascii.csv", formats=formats)
     return folder
 
 

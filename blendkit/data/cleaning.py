@@ -1,8 +1,11 @@
 """From survey stamps to isolated galaxies: cuts, neighbours replaced by sky, bad stamps dropped (section 2.1)."""
 
+import tomllib
 import warnings
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import sep
@@ -14,15 +17,7 @@ from .photometry import flux_auto, map_stamps
 from .sample import MORPHOLOGIES, Sample
 from .sky import empty_pixels, fill_with_sky, flat_pixels
 
-# what an eye would object to; see `inspect`
-FLAT_SHARE = 0.005  # of the stamp as flat as only what was never observed is
-FAINTEST = 0.25  # of the light at the galaxy's outline: what noise counts as at least, where a simulation has none
-CONTACT_SHARE, CONTACT_GAP = 0.25, 4  # share of the galaxy's outline within so many pixels of another segment
-BITE = 0.01  # of the galaxy's light that went with a neighbour
-NEGATIVE = 6  # sigmas below the sky's level
-SHARP_PIXELS, SHARP_SIGMAS = 8, 12  # pixels narrower than the point spread function, at so many sigmas
-TRAIL = 8  # axis ratio of a neighbour's segment
-ASYMMETRY = 0.25
+EYE = SimpleNamespace(**tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8")))
 FAR = 2.5 * np.log10(2)  # mag between FLUX_AUTO and the catalogue, after the sample's own median
 
 
@@ -161,16 +156,16 @@ def inspect(image, segmap, cleaned, hole, sky, morphology: str) -> list[str]:
     for _ in range(3):
         noise = sky[np.abs(sky - level) <= 4 * noise].std()
     outline = own & ~binary_erosion(own)
-    least = FAINTEST * np.median(image[outline])
-    if noise > least / 1000 and flat_pixels(image).mean() > FLAT_SHARE:  # else no sky at all
+    least = EYE.faintest * np.median(image[outline])
+    if noise > least / 1000 and flat_pixels(image).mean() > EYE.flat_share:  # else no sky at all
         return ["the stamp reaches over the mosaic's edge"]
     noise = max(noise, least)
-    dark, sharp = image.min() < level - NEGATIVE * noise, sharp_pixels(image, own, noise) >= SHARP_PIXELS
-    contact = others.any() and (distance_transform_edt(~others)[outline] <= CONTACT_GAP).mean() > CONTACT_SHARE
-    lopsided = morphology != "irr" and asymmetry(cleaned, own, noise) > ASYMMETRY
+    dark, sharp = image.min() < level - EYE.negative * noise, sharp_pixels(image, own, noise) >= EYE.sharp_pixels
+    contact = others.any() and (distance_transform_edt(~others)[outline] <= EYE.contact_gap).mean() > EYE.contact_share
+    lopsided = morphology != "irr" and asymmetry(cleaned, own, noise) > EYE.asymmetry
     checks = {
-        "a neighbour touches the galaxy": contact or bite(image, own, hole) > BITE,
-        "an artefact crosses the stamp": dark or sharp or longest_trail(segmap) > TRAIL,
+        "a neighbour touches the galaxy": contact or bite(image, own, hole) > EYE.bite,
+        "an artefact crosses the stamp": dark or sharp or longest_trail(segmap) > EYE.trail,
         "the galaxy is lopsided, perhaps two in one": lopsided,
     }
     return [sentence for sentence, found in checks.items() if found]
@@ -195,7 +190,7 @@ def sharp_pixels(image: np.ndarray, own: np.ndarray, noise: float) -> int:
     sharp = np.zeros(image.shape, bool)
     for step in np.array([(0, 1), (1, 0), (1, 1), (1, -1)]):
         near, far = (image - (shifted[*(2 + s * step)] + shifted[*(2 - s * step)]) / 2 for s in (1, 2))
-        sharp |= (near > SHARP_SIGMAS * noise) & (near > 0.75 * far) & (near < 1.15 * far)
+        sharp |= (near > EYE.sharp_sigmas * noise) & (near > 0.75 * far) & (near < 1.15 * far)
     row, column = np.indices(image.shape)
     return int((sharp & own & (np.hypot(row - ny // 2, column - nx // 2) > 4)).sum())
 

@@ -1,6 +1,7 @@
 """Where samples come from by name, and the paper's own catalogue of test blends."""
 
 import json
+import tomllib
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -14,18 +15,7 @@ from .sample import CATALOG, IMAGES, META, ON_DISK, SEGMAPS, SKY, ZEROPOINT, Sam
 from .simulate import VERSION, simulate
 
 REFERENCE = Path(__file__).resolve().parents[1] / "shipped" / "reference"
-_COMMIT = "https://raw.githubusercontent.com/aboucaud/coindeblend/7aabf78483961f218e6be81e2e728add370923e3"
-URL = f"{_COMMIT}/paper_plots/output_catalog.csv"
-SHA256 = "6ce8b0037f9a41d07b973069a99f2d08e70432a2de850055a43e18b0c58af06b"
-
-_HINTED = "pixels only: the network knows that the central galaxy is in the centre"
-_METHODS = {  # name: (suffix of its columns, AB zeropoint of its fluxes in the file, how positions were matched)
-    "blend2flux": ("b2f", ZEROPOINT, _HINTED),
-    "blend2mask2flux": ("b2m2f", ZEROPOINT, _HINTED),
-    "SExtractor": ("sex", 25.67, "true positions of both galaxies known (paper, section 3.3)"),
-}
-_KNOWN = {"id": "id", "mag": "mag", "r_eff": "rad", "z": "z", "morphology": "type", "flux": "flux"}
-_CASES = np.array(["only central", "only companion", "both", "more"])  # by the number in the file
+URL, SHA256, _CASES, _KNOWN, _METHODS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8")).values()
 
 
 def load_sample(source="synthetic", *, n: int | None = None, seed: int = 0, noise: str = "correlated") -> Sample:
@@ -149,6 +139,6 @@ def load_published(source: PathLike = "coindeblend") -> tuple[Table, dict[str, T
     for method, (suffix, zeropoint, matching) in _METHODS.items():
         flux = np.stack([columns[f"{galaxy}_flux_{suffix}"] for galaxy in ("g1", "g2")], axis=1)
         flux *= 10 ** (0.4 * (ZEROPOINT - zeropoint))
-        pred = {"blend_id": columns["id"], "flux": flux, "case": _CASES[case.astype(int)]}
+        pred = {"blend_id": columns["id"], "flux": flux, "case": np.take(_CASES, case.astype(int))}
         predictions[method] = Table(pred, meta={"method": method, "matching": matching})
     return blends, predictions

@@ -4,6 +4,7 @@ import base64
 import json
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,11 @@ def save(network: Model, folder: PathLike, name: str, card: Mapping[str, Any]) -
 
     require({"architecture", "arguments"} <= card.keys(), "a card needs architecture and arguments, as in bk.models.")
     with drafted(Path(folder), 8 * network.count_params()) as draft:  # HDF5 does not survive a full disk
-        path = draft / f"{name}{H5}"
-        network.save_weights(path)
-        arrays = {}
-        with h5py.File(path) as old:
-            old.visititems(lambda key, item: arrays.update({key: item[()]} if isinstance(item, h5py.Dataset) else {}))
-        with h5py.File(path, "w", libver="latest") as new:  # without the 2 kB that the oldest layout leaves empty
-            for key, values in arrays.items():
-                new[key] = values
+        path, loose = draft / f"{name}{H5}", draft / f"{name}-loose{H5}"
+        network.save_weights(loose)
+        with h5py.File(loose) as old, h5py.File(path, "w", libver="latest") as new:  # 2 kB less than the oldest layout
+            old.visititems(lambda key, item: new.update({key: item[()]} if isinstance(item, h5py.Dataset) else {}))
+        loose.unlink()
         own = {"name": name, "sha256": file_hash(path), "parameters": network.count_params()}
         (draft / f"{name}.json").write_text(as_json({"name": name, **card} | own), encoding="utf-8")
     return Path(folder) / f"{name}{H5}"
@@ -119,11 +117,9 @@ def was_seen(trained_on: Mapping[str, Any], fingerprints: Mapping[int, str]) -> 
 
 def read_card(path: Path) -> dict | None:
     """What a JSON file holds if that is a card."""
-    try:
+    with suppress(OSError, ValueError):
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return card if isinstance(card, dict) and card.keys() >= NEEDED else None
+        return card if isinstance(card, dict) and card.keys() >= NEEDED else None
 
 
 def as_json(card: Mapping[str, Any]) -> str:

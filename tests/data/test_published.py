@@ -1,19 +1,18 @@
 """The paper's catalogue through the public functions: the published numbers, to the last digit given."""
 
 import hashlib
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import only_row
+from conftest import beside, only_row
 from numpy.testing import assert_allclose, assert_array_equal
 
 import blendkit as bk
 from blendkit.data import load
 from blendkit.metrics.scores import case_shares, figure_5, scores
 
-COLUMNS, PAPER = tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8")).values()
+COLUMNS, PAPER = beside(__file__, "paper.toml").values()
 TWO_BLENDS = Path(__file__).with_name("two_blends.csv").read_text(encoding="utf-8")
 
 

@@ -102,8 +102,6 @@ class TestSelecting:
         assert sample.index([10, 15, 13, 10]).tolist() == [1, 2, 0, 1]
         for unknown in (11, 9, 99, 10.5):
             refused(partial(sample.index, [10, unknown]), unknown)
-        large = changed(sample, id=np.array([2**53 + i for i in range(3)], np.uint64))
-        assert large.index([2**53 + 2, 2**53 + 1]).tolist() == [2, 1]
 
     def test_a_changed_sample_is_a_new_one(self, make_sample):
         sample = make_sample(4)

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import module
+from conftest import beside, module
 from numpy.testing import assert_allclose, assert_array_equal
 
 from blendkit.data import photometry
@@ -12,14 +12,7 @@ from blendkit.data.simulate import BAD_KINDS, draw_galaxy, psf, simulate
 from blendkit.data.sky import NOISE
 
 N = 300
-# the data README's table: share, magnitude mean, sd, range; r_eff quartiles, maximum
-CANDELS = {
-    "sph": (0.19, 21.3, 0.9, (18.8, 22.8), (1.9, 2.3, 3.5), 11),
-    "disk": (0.21, 22.0, 0.7, (18.2, 23.0), (6.9, 8.6, 11.2), 25),
-    "sphd": (0.38, 20.8, 1.0, (18.0, 23.0), (4.4, 5.9, 8.3), 49),
-    "irr": (0.22, 21.9, 0.7, (19.3, 23.0), (6.0, 8.0, 11.0), 41),
-}
-
+CANDELS = beside(__file__, "candels.toml")
 sample = module(lambda: simulate(N, seed=1))
 alone = module(lambda: simulate(N, seed=1, neighbours=False))
 

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import gaussian_light, noisy, refused, truth_of
+from conftest import beside, gaussian_light, noisy, refused, truth_of
 
 import blendkit as bk
 from blendkit.data.photometry import Detections
@@ -13,6 +13,7 @@ from blendkit.deblenders import LABELS, SEP, match_pixels, match_positions, sep_
 
 SHAPE = (81, 81)
 CENTRE = (40, 40)
+MATCHING = beside(__file__, "matching.toml")
 
 
 def found(*objects):
@@ -35,34 +36,13 @@ def draw(*objects):
 
 
 class TestMatching:
-    """A central galaxy at (40, 40) with a radius of 4 pixels, companions at (dx, dy), objects of (x, y, flux)."""
-
-    @pytest.mark.parametrize(("objects", "shifts", "expected"), [
-        ([(40.2, 40, 9), (51.7, 40, 1)], [(12, 0)], [0, 1]),
-        ([(40.2, 40, 1), (51.7, 40, 9)], [(12, 0)], [0, 1]),
-        ([(41.5, 40, 9), (47, 40, 1)], [(12, 0)], [0, 1]),  # both nearest to the same place
-        ([(41.5, 40, 1), (47, 40, 9)], [(12, 0)], [0, 1]),
-        # of more than two the two brightest are kept (case iii), even where a third lies right on the companion
-        ([(40, 40, 9), (50.5, 40, 5), (52, 40, 1)], [(12, 0)], [0, 1]),
-        ([(40, 40, 5), (50.5, 40, 9), (52, 40, 1)], [(12, 0)], [0, 1]),
-        ([(40, 40, 9), (52, 40, 1), (20, 60, 20)], [(12, 0)], [0, 2]),
-        ([(40, 41, 3), (52, 40, 1), (20, 60, 9)], [(-20, 20), (12, 0)], [0, 2, 1]),
-        # a lone one within half the radius is the central galaxy, else the nearest companion
-        ([(40, 40, 5)], [(12, 0)], [0, -1]), ([(41.9, 40, 5)], [(12, 0)], [0, -1]),
-        ([(40, 38.2, 5)], [(12, 0)], [0, -1]), ([(42.1, 40, 5)], [(12, 0)], [-1, 0]),
-        ([(52, 40, 5)], [(12, 0)], [-1, 0]), ([(51, 40, 5)], [(-12, 0), (12, 0)], [-1, -1, 0]),
-        ([(40, 55, 5), (40, 40, 5)], [(0, 15)], [1, 0]),  # dx runs along columns (SEP's x), dy along rows (its y)
-        ([], [(12, 0)], [-1, -1]), ([(40, 40, 1), (52, 40, 9)], [(np.nan, np.nan), (12, 0)], [0, -1, 1]),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(*MATCHING["true_positions"].values())
     def test_by_true_positions(self, objects, shifts, expected):
         x, y = 40.0 + np.array([(0, 0), *shifts]).T
         for got in in_any_order(lambda found: match_positions(found, x, y, 4.0), objects):
             assert got == expected
 
-    @pytest.mark.parametrize(("objects", "expected"), [
-        ([(41, 39, 100), (45, 40, 2), (70, 10, 8), (20, 60, 3)], [0, 2, 3, 1]),
-        ([(40, 40, 5), (60, 40, -1), (20, 40, -2)], [0, 1, 2]), ([(79, 3, 5)], [0, -1]), ([], [-1, -1]),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(*MATCHING["pixels"].values())
     def test_by_pixels_nearest_the_centre_then_by_brightness(self, objects, expected):
         """The central galaxy is never its own companion: published code got this index wrong."""
         for members in (2, len(expected)):

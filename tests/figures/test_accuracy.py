@@ -1,11 +1,12 @@
 """Figures 5 to 9, the failure map and the calibration: what is drawn is what the metrics say."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import refused
+from conftest import module, refused
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.patches import PathPatch
 from numpy.testing import assert_allclose
@@ -41,19 +42,10 @@ def measure(blends, seed, sigma, *more):
     return Table({name: pred[name] for name in ("flux", *more)}, meta={"matching": "pixels only"})
 
 
-blends = pytest.fixture(scope="module")(make_exam)
-
-
-@pytest.fixture(scope="module")
-def predictions(blends):
-    errors = measure(blends, 3, 0.07, "flux_err")
-    return {"SEP": measure(blends, 1, 0.5, "case"), "blend2flux": measure(blends, 2, 0.1), "fractions": errors}
-
-
-@pytest.fixture(scope="module")
-def figs(drawn, blends, predictions):
-    """Every figure, drawn once."""
-    return {draw.__name__: drawn(lambda draw=draw: draw(blends, predictions)) for draw in DRAW_ALL}
+ASKED = {"SEP": (1, 0.5, "case"), "blend2flux": (2, 0.1), "fractions": (3, 0.07, "flux_err")}
+blends = module(make_exam)
+predictions = module(lambda blends: {name: measure(blends, *how) for name, how in ASKED.items()})
+figs = module(lambda drawn, blends, predictions: {d.__name__: drawn(partial(d, blends, predictions)) for d in DRAW_ALL})
 
 
 def dmag_of(blends, pred, member, counted=True):

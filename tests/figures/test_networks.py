@@ -5,21 +5,18 @@ from functools import partial
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import module
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 import blendkit as bk
 from blendkit import figures, metrics
 
-SIZE = 64
 HISTORY = {"epoch": np.arange(1, 31), "loss": np.linspace(80, 20, 30), "val_loss": np.abs(np.arange(30) - 20) + 30.0}
 ERRORS = {f"val_mape_{member}": np.linspace(90, low, 30) for member, low in (("central", 20), ("companion", 30))}
 
 
-@pytest.fixture(scope="module")
-def networks():
-    """The four networks as they are before training."""
-    sizes = {"blend2flux": (2,), "unet": (3, 2), "blend2mask2flux": (3, 2, 2, 4), "fractions": (8,)}
-    return {name: bk.models.BUILDERS[name](*size, shape=(SIZE, SIZE)) for name, size in sizes.items()}
+SIZES = {"blend2flux": (2,), "unet": (3, 2), "blend2mask2flux": (3, 2, 2, 4), "fractions": (8,)}
+networks = module(lambda: {name: bk.models.BUILDERS[name](*size, shape=(64, 64)) for name, size in SIZES.items()})
 
 
 @pytest.mark.parametrize("draw", [
@@ -42,7 +39,7 @@ def test_what_networks_see_can_be_read(drawn, draw, accepted, blends, networks):
     assert len(drawn(lambda: draw(accepted, blends, networks)).findobj(AnchoredSizeBar)) == 1
 
 
-@pytest.mark.parametrize("name", ["blend2flux", "unet", "blend2mask2flux", "fractions"])
+@pytest.mark.parametrize("name", SIZES)
 def test_a_diagram_has_a_bar_for_each_layer_and_all_parameters(drawn, networks, name):
     fig, network = drawn(lambda: figures.network_diagram(networks[name])), networks[name]
     inner = [layer for layer in network.layers if hasattr(layer, "layers")]

@@ -1,19 +1,17 @@
 """Exercises: nothing that a student answers raises, and what usually goes wrong is told apart from all else."""
 
-import tomllib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import changed
+from conftest import beside, changed
 
 import blendkit as bk
 from blendkit.lessons.exercises import WORDS, check
 
-COMMON, TASKS = tomllib.loads(WORDS.read_text(encoding="utf-8")).values()
-WRONG = tomllib.loads(Path(__file__).with_name("wrong_answers.toml").read_text(encoding="utf-8"))
+COMMON, TASKS = beside(WORDS, WORDS.name).values()
+WRONG = beside(__file__, "wrong_answers.toml")
 NONSENSE = ["a text", np.nan, [], {}, (1, 2), np.zeros(3), Table({"x": [1]}), lambda *a: 1 / 0, lambda *a: "x", len]
 
 

@@ -9,7 +9,6 @@ from matplotlib.text import Text
 import blendkit as bk
 from blendkit import metrics
 from blendkit.deblenders import sep_baselines
-from blendkit.deblenders.methods import METHODS
 from blendkit.metrics import reference_scores, scoreboard, write_scoreboard
 from tests.figures.test_accuracy import DRAW_ALL
 from tools.reference import like_for_like
@@ -81,19 +80,17 @@ def test_written_scoreboards_have_a_line_for_each_row_of_every_kind_of_method(tm
     assert write_scoreboard(tmp_path / "again", Table.read(path.with_suffix(".ecsv"))).read_text("utf-8") == text
 
 
-def constant_shares(images, share=0.6):
-    total = images.sum(axis=(1, 2))
-    flux = np.stack([share * total, (1 - share) * total], axis=1)
+def constant_shares(images):
+    flux = images.sum(axis=(1, 2))[:, None] * [0.6, 0.4]
     return Table({"flux": flux, "flux_err": 0.5 * np.abs(flux)})
 
 
-@pytest.fixture(scope="module")
+@module
 def exam(synthetic_clean):
     """Blends, and the predictions of constant shares beside SEP."""
     blends = bk.draw_blends(synthetic_clean, 80, seed=3)
-    METHODS[NAME] = constant_shares
-    yield blends, bk.measure(bk.render(synthetic_clean, blends, masks=False)[0], ["SEP", NAME], truth=blends)
-    del METHODS[NAME]
+    images = bk.render(synthetic_clean, blends, masks=False)[0]
+    return blends, bk.measure(images, {"SEP": "SEP", NAME: constant_shares}, truth=blends)
 
 
 VIEWS = {  # of blends and predictions

@@ -5,12 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 from unittest.mock import Mock
 
 import nbformat
 import pytest
+from conftest import beside
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from blendkit.data.remote import DownloadError
@@ -20,7 +19,7 @@ from tools import run_notebooks as runner
 SLIDER = "import asyncio, logging, threading\nimport ipywidgets as w\ns = w.IntSlider(3, 0, 10, description={!r})\n"
 NO_LAB = Mock(side_effect=RuntimeError("JupyterLab did not answer"))
 AT_0 = "IntSlider {!r} set to 0: ZeroDivisionError"
-WIDGETS = tomllib.loads(Path(__file__).with_name("widgets.toml").read_text(encoding="utf-8"))
+WIDGETS = beside(__file__, "widgets.toml")
 
 
 def write(path, *cells):
