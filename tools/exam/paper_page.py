@@ -229,18 +229,18 @@ def page(numbers: dict[str, Any]) -> str:
     )
 
 
-def cells(rows: list[dict], method: str, key: str, digits: int, members=("central", "companion"), times=1) -> str:
+def cells(rows: list[dict], method: str, key: str, digits: int, members=("central", "companion")) -> str:
     """The values of a method's members, each with its error."""
     found = {row["member"]: row for row in rows if row["method"] == method}
-    return " / ".join(cell(found[member], key, digits, times) for member in members) if found else "–"
+    return " / ".join(cell(found[member], key, digits) for member in members) if found else "–"
 
 
-def cell(row: dict, key: str, digits: int, times: float = 1) -> str:
+def cell(row: dict, key: str, digits: int) -> str:
     """A value with its error; a dash where there is none."""
     value, error = row.get(key), row.get(f"{key}_err")
     if value is None:
         return "–"
-    return f"{times * value:.{digits}f}" + ("" if error is None else f" ± {times * error:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def lost(rows: list[dict], method: str) -> str:
@@ -252,7 +252,7 @@ def lost(rows: list[dict], method: str) -> str:
 
 def curves(numbers: dict[str, Any]) -> Figure:
     """Validation losses of all runs against the blends that each had seen, a panel for each network."""
-    panels, looks = {}, {"Adam, plateau": "central", "modern": "companion"}
+    panels = {}
     for run in numbers["runs"]:
         panels.setdefault(run["title"], []).append(run)
     names = {"central": "the paper's protocol: Adam, plateau", "companion": "a modern one: AdamW or Muon, cosine"}
@@ -267,7 +267,7 @@ def curves(numbers: dict[str, Any]) -> Figure:
             for run in runs:
                 if losses := run["history"]["val_loss"]:
                     seen = run["plan"]["blends"] * np.arange(1, len(losses) + 1) / 1000
-                    colour = COLOURS[looks.get(run["protocol"], "companion")]
+                    colour = COLOURS["central" if run["protocol"] == "Adam, plateau" else "companion"]
                     best = np.argmin(losses)
                     ax.plot(seen, losses, color=colour)
                     ax.plot(seen[best], losses[best], "o", color=colour)

@@ -59,8 +59,8 @@ SIZES = {
         {"blend2flux": 1e-3, "unet": 1e-3, "blend2mask2flux": 3e-4}, None, 5000,
     ),
     "small": Size(
-        "quick", (4, 16, 32), {"usual": 1.0, "blends": 1024, "valid": 256, "epochs": 12}, {},
-        {"blend2flux": 3e-3, "unet": 4e-3, "blend2mask2flux": 1e-3}, 400, 600,
+        "quick", (4, 16, 32), {"usual": 1.0, "blends": 1024, "valid": 256, "epochs": 8}, {},
+        {"blend2flux": 3e-3, "unet": 4e-3, "blend2mask2flux": 1e-3}, 600, 600,
     ),
 }  # fmt: skip
 """All blends are in the survey's own sky (`usual`), as the paper's were. Muon for blend2flux, which it helps most."""
