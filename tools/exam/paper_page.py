@@ -240,7 +240,8 @@ def cell(row: dict, key: str, digits: int) -> str:
     value, error = row.get(key), row.get(f"{key}_err")
     if value is None:
         return "–"
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    said = f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    return said.replace("-", "−")
 
 
 def lost(rows: list[dict], method: str) -> str:
