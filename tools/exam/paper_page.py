@@ -54,8 +54,10 @@ def report(paper: Paper) -> Path:
 
     A reduced run does not write over the page of a full one: it writes to its own folder then.
     """
-    exams, parameters = measure_all(paper)
-    numbers = numbers_of(paper, exams, parameters)
+    parts = dict(zip(("train", "valid", "test"), galaxies(paper), strict=True))
+    exams, parameters = measure_all(paper, parts["test"])
+    counts = {name: len(part) for name, part in parts.items()}
+    numbers = numbers_of(paper, counts, exams, parameters)
     old = paper.home / REFERENCE / DATA
     keep = paper.size != "full" and old.is_file() and json.loads(old.read_text(encoding="utf-8"))["size"] == "full"
     home = paper.out if keep else paper.home
@@ -80,16 +82,16 @@ def network_of(paper: Paper, run: Run, shape: tuple[int, int]) -> Model:
     return network
 
 
-def measure_all(paper: Paper) -> tuple[dict[str, Measured], dict[str, int]]:
+def measure_all(paper: Paper, test: Sample) -> tuple[dict[str, Measured], dict[str, int]]:
     """What SEP and every network, begun ones too, say of the test galaxies and of real ones; parameters by label."""
-    samples, parameters = {"test": galaxies(paper)[2]}, {}
+    samples, parameters = {"test": test}, {}
     if paper.folder:
         samples["real"] = clean(load_sample(paper.folder))
     exams = {kind: Measured(s, draw_blends(s, paper.blends, SEED), {}, {}) for kind, s in samples.items()}
     _measure(paper, exams, sep_method())
     for run in paper.runs:
         if losses := [row["val_loss"] for row in state_of(paper, run)["rows"]]:
-            network = network_of(paper, run, samples["test"].images.shape[1:])
+            network = network_of(paper, run, test.images.shape[1:])
             parameters[run.label] = network.count_params()
             asked = Network(network, masks=run.network in SAYS_MASKS)
             key = f"{run.name}, {run.plan}, {len(losses)} epochs, {min(losses)!r}"
@@ -118,14 +120,13 @@ def board(kind: str, exam: Measured) -> Table:
     return scoreboard(f"{kind}: {exam.sample.name}", exam.blends, exam.fluxes)
 
 
-def numbers_of(paper: Paper, exams: dict[str, Measured], parameters: dict[str, int]) -> dict[str, Any]:
+def numbers_of(paper: Paper, counts: dict, exams: dict[str, Measured], parameters: dict[str, int]) -> dict[str, Any]:
     """All that the page says, as JSON holds it."""
-    parts = zip(("train", "valid", "test"), map(len, galaxies(paper)), strict=True)
     published = reference_scores(file="published_scores.ecsv")
     numbers = {
         "made_by": paper.made_by,
         "size": paper.size,
-        "galaxies": dict(parts) | {"name": exams["test"].sample.name},
+        "galaxies": counts | {"name": exams["test"].sample.name},
         "hardware": " ".join(told("name")) or training.hardware(),
         "versions": {name: version(name) for name in ("blendkit", "keras", backend())},
         "runs": [_run(paper, run) | {"parameters": parameters.get(run.label)} for run in paper.runs],
