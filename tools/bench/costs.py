@@ -59,5 +59,6 @@ def rows() -> Iterator[Row]:
             yield Row(f"peak memory of {what}", large, "MB", f"{few:,}", small, ratio_most=1.1)
     for name in blend:
         for n, unit, seconds in ((MILLION, "hours", 3600), (SURVEY, "days", 86_400)):
-            this, that = (n * blend[key] / seconds for key in (name, "SEP"))
-            yield Row(f"{n:,.0f} blends by {name} here, projected", this, unit, "SEP, projected", that)
+            other = "fractions" if name == "SEP" else "SEP"
+            this, that = (n * blend[key] / seconds for key in (name, other))
+            yield Row(f"{n:,.0f} blends by {name} here, projected", this, unit, f"{other}, projected", that)
