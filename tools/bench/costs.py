@@ -1,4 +1,4 @@
-"""Imports: medians of fresh processes, in turn. Memory: the peak of a process that draws blends of 200 synthetic
+"""Imports: medians of fresh processes, in turn. Memory: the peak of a process that draws blends of 60 synthetic
 galaxies, then renders and measures 1,000 at a time and keeps all fluxes. The same processes tell how time grows with
 the number of blends, from drawing to the last flux, without what they compile. What is called projected was not run:
 it is the time of the larger number of blends, multiplied. 1,500,000,000 are the galaxies of a survey like Euclid's,
@@ -19,7 +19,7 @@ MEASURE = """import resource, sys, time
 import numpy as np
 import blendkit as bk
 name, n = sys.argv[1], int(sys.argv[2])
-sample = bk.clean(bk.load_sample("synthetic", n=200, seed=0), n_jobs=1)
+sample = bk.clean(bk.load_sample("synthetic", n=60, seed=0), n_jobs=1)
 method = bk.deblenders.SEP() if name == "SEP" else bk.deblenders.Network(name)
 method(bk.render(sample, bk.draw_blends(sample, 600, seed=0), masks=False)[0])
 began = time.perf_counter()
