@@ -18,7 +18,7 @@ from blendkit.blends.recipe import sky_rows
 from blendkit.networks import training
 from tools.bench.rows import Row, in_turn
 
-SIZE, ROUNDS, STEPS, BATCH, SHARE = 128, 15, 5, 16, 0.10
+SIZE, ROUNDS, STEPS, BATCH, SHARE = 128, 9, 5, 16, 0.10
 NEEDED = {"images": 1.2, "images, masks, fluxes": 0.5}  # times as fast as the loop
 
 

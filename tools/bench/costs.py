@@ -1,4 +1,4 @@
-"""Imports: medians of fresh processes, in turn. Memory: the peak of a process that draws blends of 200 synthetic
+"""Imports: medians of fresh processes, in turn. Memory: the peak of a process that draws blends of 60 synthetic
 galaxies, then renders and measures 1,000 at a time and keeps all fluxes. The same processes tell how time grows with
 the number of blends, from drawing to the last flux, without what they compile. What is called projected was not run:
 it is the time of the larger number of blends, multiplied. 1,500,000,000 are the galaxies of a survey like Euclid's,
@@ -19,7 +19,7 @@ MEASURE = """import resource, sys, time
 import numpy as np
 import blendkit as bk
 name, n = sys.argv[1], int(sys.argv[2])
-sample = bk.clean(bk.load_sample("synthetic", n=200, seed=0), n_jobs=1)
+sample = bk.clean(bk.load_sample("synthetic", n=60, seed=0), n_jobs=1)
 method = bk.deblenders.SEP() if name == "SEP" else bk.deblenders.Network(name)
 method(bk.render(sample, bk.draw_blends(sample, 600, seed=0), masks=False)[0])
 began = time.perf_counter()
@@ -59,5 +59,6 @@ def rows() -> Iterator[Row]:
             yield Row(f"peak memory of {what}", large, "MB", f"{few:,}", small, ratio_most=1.1)
     for name in blend:
         for n, unit, seconds in ((MILLION, "hours", 3600), (SURVEY, "days", 86_400)):
-            this, that = (n * blend[key] / seconds for key in (name, "SEP"))
-            yield Row(f"{n:,.0f} blends by {name} here, projected", this, unit, "SEP, projected", that)
+            other = "fractions" if name == "SEP" else "SEP"
+            this, that = (n * blend[key] / seconds for key in (name, other))
+            yield Row(f"{n:,.0f} blends by {name} here, projected", this, unit, f"{other}, projected", that)

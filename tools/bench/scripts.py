@@ -6,6 +6,7 @@ This file imports no NumPy, whose threads a script may have to set.
 from __future__ import annotations
 
 import inspect
+import os
 import runpy
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +36,7 @@ def measured(name: str) -> tuple[str, list[Row]]:
 
 def _run(name):
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     how, rows = "", []
     try:
         script = runpy.run_path(str(SCRIPTS[name]))
