@@ -259,11 +259,12 @@ def curves(numbers: dict[str, Any]) -> Figure:
         panels.setdefault(run["title"], []).append(run)
     names = {"central": "the paper's protocol: Adam, plateau", "companion": "a modern one: AdamW or Muon, cosine"}
     handles = [Line2D([], [], color=COLOURS[key], label=name) for key, name in names.items()]
-    caption = (
-        "Validation: other galaxies. Dot: the best epoch, which is kept. The loss of fractions is of its own kind."
-    )
+    words = {
+        "title": "How each network learns, by two protocols",
+        "caption": "Validation: other galaxies. Dot: the best epoch, which is kept. The loss of fractions is of its own kind.",
+    }
     lines = -(-len(panels) // 3)
-    with canvas(WIDTH, 2.6 * lines + 1.2, "How each network learns, by two protocols", handles, caption) as fig:
+    with canvas(words, 2.6 * lines + 1.2, handles) as fig:
         axes = fig.subplots(lines, 3, squeeze=False).ravel()
         for ax, (title, runs) in zip(axes, panels.items(), strict=False):
             for run in runs:
