@@ -24,7 +24,7 @@ from blendkit.deblenders import Network
 from blendkit.deblenders.base import TRUE_POSITIONS
 from blendkit.deblenders.network import IN_THE_CENTRE
 from blendkit.figures.stamps import example_rows
-from blendkit.figures.style import COLOURS, WIDTH, canvas, plain_log
+from blendkit.figures.style import COLOURS, canvas, plain_log
 from blendkit.metrics import difference, mask_scores, reference_scores, scoreboard, table2, write_scoreboard
 from blendkit.networks.backend import Model, backend, version
 
@@ -255,25 +255,23 @@ def lost(rows: list[dict], method: str) -> str:
 def curves(numbers: dict[str, Any]) -> Figure:
     """Validation losses of all runs against the blends that each had seen, a panel for each network."""
     panels = {}
-    for run in numbers["runs"]:
+    for run in (run for run in numbers["runs"] if run["epochs"]):
         panels.setdefault(run["title"], []).append(run)
     names = {"central": "the paper's protocol: Adam, plateau", "companion": "a modern one: AdamW or Muon, cosine"}
     handles = [Line2D([], [], color=COLOURS[key], label=name) for key, name in names.items()]
-    words = {
-        "title": "How each network learns, by two protocols",
-        "caption": "Validation: other galaxies. Dot: the best epoch, which is kept. The loss of fractions is of its own kind.",
-    }
-    lines = -(-len(panels) // 3)
+    words = {"title": "How each network learns, by two protocols"}
+    words["caption"] = (
+        "Validation: other galaxies. Dot: the best epoch, which is kept. fractions has its own kind of loss."
+    )
+    lines = max(-(-len(panels) // 3), 1)
     with canvas(words, 2.6 * lines + 1.2, handles) as fig:
         axes = fig.subplots(lines, 3, squeeze=False).ravel()
         for ax, (title, runs) in zip(axes, panels.items(), strict=False):
             for run in runs:
-                if losses := run["history"]["val_loss"]:
-                    seen = run["plan"]["blends"] * np.arange(1, len(losses) + 1) / 1000
-                    colour = COLOURS["central" if run["protocol"] == "Adam, plateau" else "companion"]
-                    best = np.argmin(losses)
-                    ax.plot(seen, losses, color=colour)
-                    ax.plot(seen[best], losses[best], "o", color=colour)
+                losses = run["history"]["val_loss"]
+                seen = run["plan"]["blends"] * np.arange(1, len(losses) + 1) / 1000
+                colour = COLOURS["central" if run["protocol"] == "Adam, plateau" else "companion"]
+                ax.plot(seen, losses, "o-", color=colour, markevery=[np.argmin(losses)])
             ax.set(title=title, yscale="log", xlabel="blends seen (thousands)", ylabel="validation loss")
             plain_log(ax.yaxis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
         for ax in axes[len(panels) :]:
