@@ -261,7 +261,7 @@ def curves(numbers: dict[str, Any]) -> Figure:
     handles = [Line2D([], [], color=COLOURS[key], label=name) for key, name in names.items()]
     words = {"title": "How each network learns, by two protocols"}
     words["caption"] = (
-        "Validation: other galaxies. Dot: the best epoch, which is kept. fractions has its own kind of loss."
+        "Validation: other galaxies. Dot: the best epoch, which is kept. fractions has a loss of its own."
     )
     lines = max(-(-len(panels) // 3), 1)
     with canvas(words, 2.6 * lines + 1.2, handles) as fig:
