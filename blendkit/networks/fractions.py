@@ -24,6 +24,7 @@ FINE = 2  # the same in the inner half of the stamp, where the blends lie that a
 FAINT = 40 * SKY  # errors of fluxes are absolute well below, relative well above; the noise is `USUAL` in these units
 NEAR = 3  # pixels from the centre of the stamp, within which the central galaxy is looked for
 OTHERS = 5  # galaxies beside the central one whose places are looked for
+MOST = 3.0  # logarithm of the largest expected number of others in a pixel
 CLOSE = 48  # pixels on a side of what is searched for a second centre
 
 
@@ -56,25 +57,25 @@ class ErrorScale(layers.Layer):
 def places(heat):
     """Where the central galaxy is and where others may be, from their two maps of heat, in patches.
 
-    The first is `peak`ed near the centre, (n, 2) int32 row and column; the exponential of the second is the expected
+    The first has its peak near the centre, (n, 2) int32 row and column; the exponential of the second is the expected
     number of others in a pixel. Of those the `OTHERS` highest peaks, (n, OTHERS, 2), and the chance of each.
     """
-    maps = to_pixels(heat)
+    maps = ops.cast(to_pixels(heat), "float32")
     ny, nx = maps.shape[1:3]
-    near = np.ix_(*(np.arange(n // 2 - NEAR, n // 2 + NEAR + 1) for n in (ny, nx)))
-    side, corner = 2 * NEAR + 1, [int(axis.flat[0]) for axis in near]
-    at = ops.argmax(
-        ops.reshape(maps[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side, 0], (-1, side**2)), 1
-    )
-    at = ops.cast(at, "int32")
-    own = ops.stack([at // side + corner[0], at % side + corner[1]], axis=-1)
-    number = ops.exp(ops.minimum(ops.cast(maps[..., 1:], "float32"), 3.0))
-    number = 25 * smoothed(number)
+    top, left = ny // 2 - NEAR, nx // 2 - NEAR
+    middle = maps[:, top : top + 2 * NEAR + 1, left : left + 2 * NEAR + 1, 0]
+    own = _rows_and_columns(ops.argmax(ops.reshape(middle, (-1, middle.shape[1] ** 2)), axis=1), middle)
+    number = 25 * smoothed(ops.exp(ops.minimum(maps[..., 1:], MOST)))
     highest = ops.max_pool(number, 7, strides=1, padding="same", data_format="channels_last")
     number = ops.reshape(ops.where(number >= highest, number, 0.0), (-1, ny * nx))
     chance, at = ops.top_k(number, OTHERS)
+    return own + np.array([top, left], np.int32), _rows_and_columns(at, maps), ops.minimum(chance, 1.0)
+
+
+def _rows_and_columns(at, maps):
+    """Places in flat maps as int32 row and column, (..., 2)."""
     at = ops.cast(at, "int32")
-    return own, ops.stack([at // nx, at % nx], axis=-1), ops.minimum(chance, 1.0)
+    return ops.stack([at // maps.shape[2], at % maps.shape[2]], axis=-1)
 
 
 def nearest(others, chance, shape):
@@ -313,11 +314,9 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     image, unit = map(ops.stop_gradient, network.get_layer("sky")(blend["image"][..., None]))
     image = image[..., 0]
     there = blend["there"]
-    real = ops.stack([there[:, 0], ops.any(there[:, 1:], axis=1)], axis=1)
-    real, others = ops.cast(real, "float32"), ops.cast(there[:, 1:], "float32")
+    real, others = ops.minimum(_with_rest(ops.cast(there, "float32")), 1.0), ops.cast(there[:, 1:], "float32")
     fluxes = _with_rest(ops.where(there, blend["fluxes"] * blend["inside"], 0.0) / unit[:, None])
-    parts, masks = _with_rest(blend["parts"] / unit[:, None, None, None]), blend["masks"]
-    masks = ops.stack([masks[..., 0], ops.max(masks[..., 1:], axis=-1)], axis=-1)
+    parts, masks = _with_rest(blend["parts"] / unit[:, None, None, None]), ops.minimum(_with_rest(blend["masks"]), 1.0)
     x, xc, around, rough, middle = _look(image, shape)
     heat, features = network.get_layer("locate")([x, xc], training=training)
     true = middle[:, None] + ops.stack([blend["dy"], blend["dx"]], axis=-1)
@@ -333,14 +332,12 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
 
     # where the galaxies are
     y, x_ = (ops.subtract(np.arange(n, dtype=np.int32)[None, None], true[..., j : j + 1]) for j, n in enumerate(shape))
-    y, x_ = (
-        g / ops.sum(g, axis=2, keepdims=True) for g in (ops.exp(-0.5 * ops.cast(o, "float32") ** 2) for o in (y, x_))
-    )
-    target = ops.stack([ops.einsum("ny,nx->nyx", y[:, 0], x_[:, 0]),
-                        ops.einsum("nk,nky,nkx->nyx", others, y[:, 1:], x_[:, 1:])], axis=-1)  # fmt: skip
+    y, x_ = (ops.softmax(-0.5 * ops.cast(off, "float32") ** 2, axis=2) for off in (y, x_))
+    y, sides = y * ops.cast(there, "float32")[..., None], (slice(1), slice(1, None))
+    target = ops.stack([ops.einsum("nky,nkx->nyx", y[:, side], x_[:, side]) for side in sides], axis=-1)
     flat = [ops.reshape(maps, (-1, ny * nx, 2)) for maps in (to_patches(target), ops.cast(heat, "float32"))]
-    central = -real[:, 0] * ops.sum(flat[0][..., 0] * ops.log_softmax(flat[1][..., 0], axis=1), axis=1)
-    number = ops.sum(ops.exp(ops.minimum(flat[1][..., 1], 3.0)), axis=1)
+    central = -ops.sum(flat[0][..., 0] * ops.log_softmax(flat[1][..., 0], axis=1), axis=1)
+    number = ops.sum(ops.exp(ops.minimum(flat[1][..., 1], MOST)), axis=1)
     heat_loss = central + number - ops.sum(flat[0][..., 1] * flat[1][..., 1], axis=1)
 
     # whose light each pixel is
@@ -367,9 +364,8 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
 
     # what else there may be on a stamp
     few = (ops.shape(image)[0] + 3) // 4
-    members = ops.sum(
-        ops.cast(there & (ops.sum((true - middle[:, None]) ** 2, axis=-1) < CROWDED**2), "float32"), axis=1
-    )
+    close = there & (ops.sum((true - middle[:, None]) ** 2, axis=-1) < CROWDED**2)
+    members = ops.sum(ops.cast(close, "float32"), axis=1)
     mixed = (blend["image"], ops.sum(blend["parts"], axis=-1), blend["sigma"], members, blend["chance"])
     odd, sure = strange_stamps(*(values[:few] for values in mixed))
     odd, _, _, odd_rough, _ = _look(ops.stop_gradient(network.get_layer("sky")(odd[..., None])[0][..., 0]), shape)
@@ -381,9 +377,8 @@ def fractions_loss(network: keras.Model, blend: dict[str, Any], training: bool) 
     twins_loss = ops.softplus(twins) - blend["blended"] * twins
 
     loss = 3 * ops.sum(off, axis=-1) + share_loss + 0.5 * mask_loss + 0.05 * error_loss + 0.1 * heat_loss
-    percent = (
-        100 * ops.abs(out["fluxes"] / ops.where(real > 0, fluxes, 1.0) - 1) * real / (ops.mean(real, axis=0) + 1e-6)
-    )
+    percent = 100 * ops.abs(out["fluxes"] / ops.where(real > 0, fluxes, 1.0) - 1)
+    percent = percent * real / (ops.mean(real, axis=0) + 1e-6)
     miss = ops.min(ops.sum((found - true[:, 1:2]) ** 2, axis=-1), axis=1)
     miss = ops.cast(miss > 12, "float32") * others[:, 0]
     return {"loss": loss + 0.2 * (watch_loss + twins_loss), "mape_central": percent[:, 0], "mape_rest": percent[:, 1],

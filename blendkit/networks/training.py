@@ -427,9 +427,8 @@ def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0
     recipe["dx"] = np.clip(recipe["dx"] + off[:, 1:], -nx // 2, nx // 2 - 1)
     blended = (apart < 0.5 * np.maximum(recipe["r_eff"][:, 1:], recipe["r_eff"][:, :1])).any(axis=1)
     blends = Table({name: recipe[name] for name in RECIPE}, meta=drawn[0].meta)
-    told = (
-        hints(blends, np.random.default_rng([seed, epoch, 1])) if hinted else np.full((*recipe["dy"].shape, 2), UNTOLD)
-    )
+    told = hints(blends, np.random.default_rng([seed, epoch, 1]))
+    told = told if hinted else np.full_like(told, UNTOLD)
     worlds = {"worlds": draw_worlds(rng, n, usual), "chance": rng.random((n, 10)), "told": told}
     floats = {"blended": blended, "inside": np.nan_to_num(recipe["inside"], nan=1.0)} | worlds
     return layer.recipe(blends) | {name: values.astype(np.float32) for name, values in floats.items()}
