@@ -43,7 +43,7 @@ def _first_of_same(sample):
 
 def draw_blends(
     sample: Sample, n: int, seed: int | np.random.Generator = 42, max_dmag: float = 2.0,
-    separation: tuple[float, float] = (0.5, 4.0), *, members: int | tuple[int, int] = 2, dmag: float = 0.0,
+    separation: tuple[float, float] | None = (0.5, 4.0), *, members: int | tuple[int, int] = 2, dmag: float = 0.0,
     turns: bool = True,
 ) -> Table:  # fmt: skip
     """Draw recipes for `n` blends of a cleaned sample's galaxies, one of them in the centre (section 2.2).
@@ -56,7 +56,7 @@ def draw_blends(
     max_dmag, dmag : float; limit to the magnitude difference from the central galaxy, offset to companions' magnitudes
     separation : (low, high)
         Distance of a companion from the central galaxy, drawn uniformly, in units of the larger effective radius; then
-        rounded to whole pixels. Shifts stay within ``ny // 2 - 1`` pixels.
+        rounded to whole pixels. Shifts stay within ``ny // 2 - 1`` pixels; with None they are anywhere there.
     members : int or (lowest, highest)
         Galaxies in a blend; of a range, each number is as likely. One is a lone galaxy, none is empty sky. Each
         central galaxy has `highest` - 1 possible companions, also where fewer are drawn.
@@ -65,7 +65,8 @@ def draw_blends(
     require(isinstance(n, int | np.integer) and n > 0, f"n = {n!r} blends were asked for, expected a whole number > 0.")
     max_dmag, dmag = (plain("max_dmag and dmag", value, RECIPE["dmag"])[()] for value in (max_dmag, dmag))
     require(max_dmag > 0, f"max_dmag = {max_dmag} was given, expected a positive difference in magnitudes.")
-    low, high = np.broadcast_to(plain("separation", separation), 2).tolist()
+    anywhere = separation is None
+    low, high = (0.0, 1.0) if anywhere else np.broadcast_to(plain("separation", separation), 2).tolist()
     require(0 <= low <= high, f"separation = {separation} was given, expected (low, high) with 0 <= low <= high.")
     numbers = np.atleast_1d(members)
     fewest, most = numbers[[0, -1]].tolist()
@@ -77,7 +78,11 @@ def draw_blends(
     r_eff = np.asarray(sample.catalog["r_eff"], float)[rows]
     shifts = np.zeros((2, n, k), int)
     for j in range(1, k):
-        shifts[..., j] = _draw_shifts(np.maximum(r_eff[:, 0], r_eff[:, j]), low, high, (ny, nx), rng)
+        if anywhere:
+            limits = np.array([[nx // 2 - 1], [ny // 2 - 1]])
+            shifts[..., j] = rng.integers(-limits, limits + 1, (2, n))
+        else:
+            shifts[..., j] = _draw_shifts(np.maximum(r_eff[:, 0], r_eff[:, j]), low, high, (ny, nx), rng)
     orient = rng.choice(8 if ny == nx else (0, 2, 5, 7), (k, n)).T if turns else 0
     ids = np.asarray(sample.catalog["id"])[rows]
     if fewest < k:

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from ..data.sky import CORRELATION, NOISE, sky_noise
 
 FWHM = 2.3548  # of a Gaussian, in sigmas
-RANGES = {"sigma": (0.45 * NOISE, 6 * NOISE), "correlation": (0.0, 0.95), "blur": (0.0, 6.0), "level": (-0.01, 0.01)}
+RANGES = {"sigma": (0.2 * NOISE, 6 * NOISE), "correlation": (0.0, 0.95), "blur": (0.0, 6.0), "level": (-0.01, 0.01)}
 """What networks are trained for: noise per pixel and sky level (e-/s), the noise's correlation (sigma of a Gaussian
 over white noise, pixels) and an extra blur (FWHM, pixels)."""
 

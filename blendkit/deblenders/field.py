@@ -28,18 +28,19 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from ..data.check import plain, require
-from ..data.photometry import kron_flux
+from ..data.photometry import flux_auto, kron_flux
 from ..data.remote import drafted
 from ..data.sample import PIXEL_SCALE, digest
 from ..data.sky import NOISE, flat_pixels, sky_noise
 from ..networks.backend import load_keras
 from ..networks.weights import card_of, load
-from .network import XLA_PAYS
+from .network import THRESHOLD, XLA_PAYS
 
 CELL = 64  # pixels on a side: in each cell the sky's level and noise are measured
 MARGIN = 256  # pixels about a tile that are looked at with it
 BATCH = 16  # stamps that are asked together
 SMALLEST = 32  # pixels on a side of an image
+UNSURE = 0.1  # of the light of galaxies in a pixel: an object with so little has none, one with all but so little all
 DETECT = {"thresh": 2.0, "minarea": 8, "deblend_cont": 0.001, "filter_type": "conv", "segmentation_map": True}
 ZEROPOINTS = ("ABMAGZP", "MAGZERO", "MAGZPT", "MAGZP", "ZEROPOINT", "ZEROPNT", "ZPAB", "PHOTZP")
 COLUMNS = (
@@ -57,12 +58,12 @@ def measure_field(
     """Detect and measure every object of an image of the sky, each by the share of the light that is its own.
 
     Returns a table, a row to each object: `id`, `x`, `y` (pixels, the first is 0) and, where the image has a WCS, `ra`,
-    `dec`; `flux`, `flux_err` in the image's unit and `mag`, `mag_err` from the network; `sep_flux`, SEP's FLUX_AUTO
-    with other objects blanked; `size`, the half-light radius in pixels; `group` and `n_in_group`, of objects whose
-    segments touch; `blended`, the probability that it is itself two, if the network tells; and flags: `edge` and
-    `masked` (its segment touches the image's border, masked pixels), `saturated`, `out_of_domain` (its stamp is unlike
-    all that the network has seen). With `maps` a tuple: table, segmentation map (by `id`), model (the sum of all
-    separated objects) and residual, image - model.
+    `dec`; `flux`, the FLUX_AUTO of its own light, `flux_err` in the image's unit, `mag`, `mag_err`, all by what the
+    network separates; `sep_flux`, SEP's FLUX_AUTO with other objects blanked; `size`, the half-light radius in pixels;
+    `group` and `n_in_group`, of objects whose segments touch; `blended`, the probability that it is itself two; and
+    flags: `edge` and `masked` (its segment touches the image's border, masked pixels), `saturated`, `out_of_domain`
+    (its stamp is unlike all that the network has seen). With `maps` a tuple: table, segmentation map (by `id`), model
+    (the sum of all separated objects) and residual, image - model.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def ask(network, light: np.ndarray, at: np.ndarray, noise: float, origin=(0, 0))
 
     `light` (ny, nx) has no sky level, `noise` per pixel, and NaN where nothing is known: there and beyond is put noise,
     of the same places the same, given the `origin` in a larger image. The dict has `stamps` (n, ny, nx), the object's
-    `share` of their pixels, `fluxes` and `errors` (n, 2) of it and all the rest, `out_of_domain`, `blended` if told.
+    `share` of their pixels, which of them are its `own` (of the light of galaxies its share, below and above a tenth
+    none and all) and its `mask`, `fluxes` and `errors` (n, 2) of it and all the rest, `out_of_domain` and `blended`.
     """
     model, _ = _asked(*network) if isinstance(network, tuple) else _asked(network, 0)
     shape = model.input_shape[1:3]
@@ -148,10 +150,13 @@ def _asked(network, changed=0):
     keras = load_keras()
     network, card = (network, card_of(network)) if isinstance(network, keras.Model) else load(network)
     given = network.output if isinstance(network.output, dict) else {}
-    told = f"the network {network.name!r} gives {', '.join(given) or 'one array'}, expected shares of the light"
-    require("shares" in given, f"{told}: use 'fractions' or one that was trained like it.")
-    wanted = {name: given[name] for name in ("fluxes", "errors", "out_of_domain", "blended") if name in given}
-    model = keras.Model(network.input, wanted | {"share": given["shares"][..., 0]}, name=f"ask_{network.name}")
+    told = f"the network {network.name!r} gives {', '.join(given) or 'one array'}, expected shares and blended"
+    require("blended" in given, f"{told}: use 'fractions' or one that was trained like it.")
+    wanted = {name: given[name] for name in ("fluxes", "errors", "out_of_domain", "blended")}
+    share, rest = given["shares"][..., 0], given["shares"][..., 1]
+    sure = keras.ops.clip((share / (share + rest + 1e-6) - UNSURE) / (1 - 2 * UNSURE), 0, 1)
+    wanted |= {"share": share, "own": sure, "mask": given["masks"][..., 0] > THRESHOLD}
+    model = keras.Model(network.input, wanted, name=f"ask_{network.name}")
     if keras.config.backend() == "tensorflow" and network.name in XLA_PAYS:
         model.jit_compile = True
     return model, card
@@ -301,19 +306,20 @@ def _measure_tile(box, frame, network, keep):
     places["saturated"] = seen >= frame.saturation * frame.step**2
     table |= {name: np.isin(own + 1, labels[where]) for name, where in places.items()}
 
-    model = _asked(*network)[0]
-    names = ["flux", "flux_err", "size", "out_of_domain"] + ["blended"] * ("blended" in model.output)
-    (ny, nx), told = model.input_shape[1:3], [np.empty((0, len(names)))]
+    names = ("flux", "flux_err", "size", "out_of_domain", "blended")
+    (ny, nx), told = _asked(*network)[0].input_shape[1:3], [np.empty((0, len(names)))]
     inside_out = np.argsort(np.hypot(*np.ogrid[-ny // 2 : ny // 2, -nx // 2 : nx // 2]), axis=None)
     share = np.zeros(np.add(clean.shape, (ny, nx)), np.float32)
     for answer in ask(network, light, at, frame.sigma, (y0, x0)):
-        flux, err = answer["fluxes"][:, 0], answer["errors"][:, 0]
-        growth = np.cumsum((answer["share"] * answer["stamps"]).reshape(len(flux), -1)[:, inside_out], axis=1)
+        mine = answer["own"] * answer["stamps"]
+        flux = flux_auto(mine, answer["mask"])
+        flux, err = np.where(np.isnan(flux), answer["fluxes"][:, 0], flux), answer["errors"][:, 0]
+        growth = np.cumsum(mine.reshape(len(flux), -1)[:, inside_out], axis=1)
         within = np.argmax(growth > flux[:, None] / 2, axis=1)  # so many pixels have half of the flux
         size = np.where((flux > 0) & (within > 0), np.sqrt((within + 1) / np.pi), np.nan)
         for (row, column), one in zip(at[sum(map(len, told)) :], answer["share"] if keep else (), strict=False):
             share[row : row + ny, column : column + nx] += one
-        told.append(np.stack([flux, err, size, *(answer[name] for name in names[3:])], axis=1))
+        told.append(np.stack([flux, err, size, answer["out_of_domain"], answer["blended"]], axis=1))
     table |= dict(zip(names, np.concatenate(told).T, strict=True))
     table["out_of_domain"] = table["out_of_domain"] > 0
     number = np.zeros(len(ids) + 1, np.int32 if np.prod(frame.grid) < 2**31 else np.int64)

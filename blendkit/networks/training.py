@@ -33,6 +33,7 @@ from .fractions import UNTOLD, calibrate, fractions_loss, hints
 from .world import World
 
 FAR, CLOSE = (0.5, 4.0), (0.5, 1.5)  # separation in units of the larger effective radius; see `draw_blends`
+MORE = 4  # galaxies that a stamp may hold beside a pair
 CHECKPOINT, HISTORY = "checkpoint.npz", "history.csv"
 
 
@@ -145,15 +146,16 @@ class Blender(keras.Model):
     def blend(self, recipe, layer):
         """The blends of a recipe, each in its world, and what is true of them.
 
-        `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `there`, `dy` and `dx` (n, k), the
-        noise `sigma` (n,), `told` (n, 2, 2), the `hints` of fractions, and `chance` (n, 10).
+        `image` (n, ny, nx), `parts` and `masks` (n, ny, nx, k) float32, `fluxes`, `inside`, `there`, `dy` and `dx`
+        (n, k), the noise `sigma` (n,), `told` (n, k, 2), the `hints` of fractions, `blended` (n,), `chance` (n, 10).
         """
         parts, masks, fluxes = layer.parts(recipe)
         rows, worlds = ops.cast(recipe["rows"], "int32"), ops.cast(recipe["worlds"], "float32")
         image, parts = self.world(parts, rows, worlds, ops.cast(recipe["chance"], "float32"))
         blend = {"image": image, "parts": parts, "masks": ops.cast(masks, "float32"), "fluxes": fluxes}
         blend |= {"there": rows[..., 0] >= 0, "dy": rows[..., 1], "dx": rows[..., 2], "sigma": worlds[:, 0]}
-        return blend | {"told": ops.cast(recipe["told"], "int32"), "chance": ops.cast(recipe["chance"], "float32")}
+        more = {name: ops.cast(recipe[name], "float32") for name in ("inside", "blended", "chance")}
+        return blend | more | {"told": ops.cast(recipe["told"], "int32")}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return ops.mean(y_pred["loss"])
@@ -398,30 +400,38 @@ def _optimizer(plan, network):
 def _recipe(layer, n, seed, epoch, close=0.0, pairs=False, hinted=False, usual=0.6):
     """The rows of an epoch and the world of each, a share of these the usual one; epoch 0 is the validation's.
 
-    A share is `close`, a tenth of the others closer still. One in four has the central galaxy, nearest to it all the
-    same, up to two pixels off the centre, two in ten a companion up to 4 mag fainter or brighter. Without `pairs` 6 %
-    have no companion and a tenth a third galaxy, no brighter than the companion.
+    Of the pairs a share is `close`, a tenth of the others closer still, two in ten up to 4 mag apart. Without `pairs`,
+    companions are missing in 18 %, and 40 % have more galaxies anywhere on the stamp, two in the mean and at most 4, as
+    the real stamps of CANDELS depth have within 60 pixels. The central galaxy, nearest to it all the same, is up to
+    two pixels off the centre in 40 %.
     """
-    rng, k = np.random.default_rng([seed, epoch]), 2 if pairs else min(3, len(layer.sample))
+    rng = np.random.default_rng([seed, epoch])
     sizes = np.array([0.8 * close, 0.2 * close, 0.1 * (1 - close), 0.7 * (1 - close)]) * n
     kinds = [(2.0, CLOSE), (4.0, CLOSE), (2.0, (0.0, CLOSE[0])), (2.0, FAR), (4.0, FAR)]
     sizes = np.diff(np.rint(np.cumsum([0, *sizes, n - sizes.sum()])).astype(int))
-    drawn = [draw_blends(layer.sample, m, rng, *how, members=k) for m, how in zip(sizes, kinds, strict=True) if m]
-    order = rng.permutation(n)
-    recipe = {name: np.concatenate([np.asarray(part[name]) for part in drawn])[order] for name in (*RECIPE, "flux")}
-    which, off = rng.random(n), np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.25)).astype(int)
-    off *= np.hypot(*off.T)[:, None] < 0.4 * np.hypot(recipe["dy"], recipe["dx"])[:, 1:].min(axis=1, keepdims=True)
+    drawn = [draw_blends(layer.sample, m, rng, *how) for m, how in zip(sizes, kinds, strict=True) if m]
+    order, names = rng.permutation(n), (*RECIPE, "inside", "r_eff")
+    recipe = {name: np.concatenate([np.asarray(part[name]) for part in drawn])[order] for name in names}
     if not pairs:
-        third = (np.arange(k) > 0) & (which[:, None] >= 0.9)
-        place = np.argsort(np.where(third, -recipe["flux"], -np.inf), axis=1, kind="stable")
-        recipe = {name: np.take_along_axis(values, place, axis=1) for name, values in recipe.items()}
-        recipe["id"][which < 0.06, 1:] = -1
-        recipe["id"][which < 0.9, 2:] = -1
-    recipe["dy"], recipe["dx"] = recipe["dy"] + off[:, :1], recipe["dx"] + off[:, 1:]
+        more = draw_blends(layer.sample, n, rng, 6.0, None, members=1 + min(MORE, len(layer.sample) - 1))
+        recipe = {name: np.concatenate([recipe[name], more[name][:, 1:]], axis=1) for name in names}
+        extra, which = np.minimum(rng.poisson(2.0, n), MORE) * (rng.random(n) < 0.4), rng.random(n)
+        recipe["id"][:, 2:][np.arange(recipe["id"].shape[1] - 2) >= extra[:, None]] = -1
+        recipe["id"][which < 0.18, 1] = -1
+        recipe["id"][which < 0.09, 2:] = -1
+    off = np.rint(rng.uniform(-2.4, 2.4, (n, 2)) * (rng.random((n, 1)) < 0.4)).astype(int)
+    apart = np.hypot(recipe["dy"], recipe["dx"])[:, 1:] + np.where(recipe["id"][:, 1:] < 0, 1e4, 0)
+    off *= np.hypot(*off.T)[:, None] < 0.4 * apart.min(axis=1, keepdims=True)
+    ny, nx = layer.shape
+    recipe["dy"] = np.clip(recipe["dy"] + off[:, :1], -ny // 2, ny // 2 - 1)
+    recipe["dx"] = np.clip(recipe["dx"] + off[:, 1:], -nx // 2, nx // 2 - 1)
+    blended = (apart < 0.5 * np.maximum(recipe["r_eff"][:, 1:], recipe["r_eff"][:, :1])).any(axis=1)
     blends = Table({name: recipe[name] for name in RECIPE}, meta=drawn[0].meta)
-    told = hints(blends, np.random.default_rng([seed, epoch, 1])) if hinted else np.full((n, 2, 2), UNTOLD, np.int32)
-    worlds = {"worlds": draw_worlds(rng, n, usual), "chance": rng.random((n, 10)).astype(np.float32)}
-    return layer.recipe(blends) | {"told": told} | worlds
+    told = hints(blends, np.random.default_rng([seed, epoch, 1]))
+    told = told if hinted else np.full_like(told, UNTOLD)
+    worlds = {"worlds": draw_worlds(rng, n, usual), "chance": rng.random((n, 10)), "told": told}
+    floats = {"blended": blended, "inside": np.nan_to_num(recipe["inside"], nan=1.0)} | worlds
+    return layer.recipe(blends) | {name: values.astype(np.float32) for name, values in floats.items()}
 
 
 def _batches(recipe, batch):

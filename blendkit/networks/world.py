@@ -48,7 +48,8 @@ def _gaussians(width, n):
     return ops.exp(-0.5 * apart / ops.maximum(width, 0.05)[:, None, None] ** 2)
 
 
-KINDS, CROWD = 8, 3  # of strange stamps; so many galaxies are strange
+KINDS = 8  # of strange stamps
+CROWD, CROWDED = 4, 32  # so many galaxies within so many pixels of the centre are strange
 
 
 def strange_stamps(images, light, sigma, members, chance):

@@ -17,7 +17,8 @@ from blendkit.networks.training import Blender, BlendLayer  # noqa: E402
 SMALL = {"blend2flux": {"filters": 4}, "unet": {"depth": 3, "filters": 4}, "fractions": {"width": 4}}
 SMALL["blend2mask2flux"] = {"depth": 3, "filters": 4, "flux_filters": 4, "dense": 8}
 OUTPUTS = {"blend2flux": {"fluxes"}, "unet": {"masks"}, "blend2mask2flux": {"masks", "fluxes"}}
-OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "shares", "images", "out_of_domain"}
+OUTPUTS["fractions"] = {"fluxes", "errors", "masks", "shares", "images", "blended", "out_of_domain"}
+NUMBERS = ("out_of_domain", "blended")  # of each stamp
 CALM = (0.0, 0.0, 0.0, 0.0)  # a world without noise of its own, blur and sky level
 
 
@@ -34,9 +35,10 @@ def blended(make_sample):
 
 
 def recipe_of(layer, blends, told=fractions.UNTOLD):
-    n = len(blends)
+    n, k = blends["id"].shape
     worlds = {"worlds": np.tile(np.float32(CALM), (n, 1)), "chance": np.random.default_rng(0).random((n, 10), "f4")}
-    return layer.recipe(blends) | worlds | {"told": np.broadcast_to(told, (n, 2, 2)).astype(np.int32)}
+    worlds |= {"told": np.broadcast_to(told, (n, k, 2)), "inside": np.ones((n, k)), "blended": np.zeros(n)}
+    return layer.recipe(blends) | {name: values.astype("f4") for name, values in worlds.items()}
 
 
 def run(network, images):
@@ -73,7 +75,7 @@ class TestOutputs:
         outputs = run(network, 20 * stack)
         assert outputs.keys() == OUTPUTS[name]
         for key, value in outputs.items():
-            shape = {"fluxes": (5, 2), "errors": (5, 2), "out_of_domain": (5,)}.get(key, (5, 32, 64, 2))
+            shape = {"fluxes": (5, 2), "errors": (5, 2)}.get(key, (5,) if key in NUMBERS else (5, 32, 64, 2))
             assert (value.shape, value.dtype, np.isfinite(value).all()) == (shape, np.float32, True)
         masks = outputs.get("masks", np.array([0, 1]))
         assert 0 <= masks.min() < masks.max() <= 1
@@ -102,6 +104,30 @@ def test_sizes_that_make_no_network(name, arguments):
 
 
 class TestFractions:
+    @pytest.mark.parametrize("at", [(16, 32), (0, 0), (5, 60), (31, 63)])
+    def test_turning_about_a_pixel(self, stack, at):
+        turned = np.asarray(fractions.TurnAbout()(stack, np.tile(np.int32(at), (5, 1, 1, 1))))
+        v, u = 2 * np.reshape(at, (2, 1, 1)) - np.indices((32, 64))
+        inside = (v >= 0) & (v < 32) & (u >= 0) & (u < 64)
+        expected = np.where(inside, stack[:, v.clip(0, 31), u.clip(0, 63)], 0)
+        np.testing.assert_array_equal(turned, expected)
+
+    def test_places_and_the_nearest_of_them(self):
+        """The likelier another galaxy, the further its pixels reach."""
+        heat = np.full((1, 32, 64, 2), -20.0, "f4")
+        heat[0, [2, 17], [3, 31], 0] = 9, 5  # the first is not near the centre
+        for (y, x), chance in {(8, 8): 0.8, (8, 48): 0.4, (24, 60): 0.01}.items():
+            away = (np.indices((32, 64)) - np.reshape((y, x), (2, 1, 1))) ** 2
+            heat[0, ..., 1] = np.maximum(heat[0, ..., 1], np.log(chance / np.pi) - away.sum(axis=0))
+        own, others, chance = (np.asarray(v) for v in fractions.places(fractions.to_patches(heat)))
+        assert own.tolist() == [[17, 31]]
+        assert chance[0, :3] == pytest.approx([0.8, 0.4, 0.01], rel=0.02)
+        assert others[0, :3].tolist() == [[8, 8], [8, 48], [24, 60]]
+        at, likely = (np.asarray(v)[0] for v in fractions.nearest(others, chance, (32, 64)))
+        which = (at[..., None, :] == others[0, :3]).all(axis=-1)  # of each pixel
+        np.testing.assert_allclose(likely, which @ chance[0, :3], rtol=1e-6)
+        assert [np.flatnonzero(which[at]).tolist() for at in ((8, 26), (8, 36), (24, 60))] == [[0], [1], [2]]
+
     def test_shares_are_shares(self, small, stack):
         out, light = run(small["fractions"], stack), stack - np.asarray(measure_sky(stack)[0])[:, None, None]
         assert (out["images"] * light[..., None] >= 0).all()
@@ -113,7 +139,7 @@ class TestFractions:
         layer, blends, (images, _, fluxes) = blended
         true, recipe = np.stack([blends["dy"], blends["dx"]], 2), recipe_of(layer, blends)
         blender = Blender(small["fractions"], layer, fractions.fractions_loss, recipe)
-        alone, helped = (np.asarray(blender(r)["mape_companion"]) for r in (recipe, recipe_of(layer, blends, true)))
+        alone, helped = (np.asarray(blender(r)["mape_rest"]) for r in (recipe, recipe_of(layer, blends, true)))
         assert not np.allclose(alone, helped)
         off = 100 * np.abs(run(small["fractions"], images)["fluxes"] / fluxes - 1)
         np.testing.assert_allclose(off[:, 1], alone, rtol=1e-2)
@@ -204,4 +230,4 @@ class TestWorld:
         changed = (odd != images).any(axis=(1, 2))
         assert changed[~np.isin(kinds, (2, 3))].all()
         assert changed.mean() > 0.9, "a column or an edge may miss the stamp"
-        np.testing.assert_array_equal(sure, 1, "three galaxies are a crowd")
+        np.testing.assert_array_equal(sure, 1, "four galaxies are a crowd")
