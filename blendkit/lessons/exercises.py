@@ -117,7 +117,7 @@ MUST = {  # of an answer: names of steps in the words, whether each is true, and
     "04.3": lambda f: _alike(
         f(np.array([10.0, 20, 40]), np.array([11, np.nan, 30])), 45, fraction=0.45, found=17.5, median=25, none=35 / 3),
     "05.1": lambda explorer: [
-        ("off", (p := max(abs((said := explorer.methods[0].answer(explorer.image, explorer.recipe)[0][0])["flux"]
+        ("off", (p := np.nanmax(abs((said := explorer.methods[0].answer(explorer.image, explorer.recipe)[0][0])["flux"]
                               - explorer.true) / said["flux_err"])) > 3, p), ("flag", not said["out_of_domain"])],
     "05.2": lambda table: [
         ("blur", {*table["condition"]} == {"blur"}), ("values", {0.3, 0.6, 0.9} <= {*table["value"]}),

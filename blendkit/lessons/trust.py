@@ -81,10 +81,9 @@ def _with_third(sample, blends, fainter):
     return make_blends(sample, *(np.column_stack([blends[name], new]) for name, new in more.items()))
 
 
-def _true(sample, blends, third=np.inf):
-    """What a method should say, (n, 2): fluxes of the central galaxy and of the brightest other one."""
-    flux = np.asarray(_with_third(sample, blends, third)["flux"])
-    return np.column_stack([flux[:, 0], flux[:, 1:].max(axis=1)])
+def _true(blends, third=np.inf):
+    """What a method should say, (n, 2), fluxes of both galaxies; beside a third one of the central galaxy alone."""
+    return np.where([True, third == np.inf], np.asarray(blends["flux"], float), np.nan)
 
 
 def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], conditions=CONDITIONS) -> Table:
@@ -92,24 +91,24 @@ def outside(sample: Sample, blends: Table, methods: Mapping[str, Callable], cond
 
     Returns `condition`, `value`, `method`; `median` (%) error of the fluxes, 100 for one that was not found; the shares
     `within_1` error that the method states and `flagged` out of domain (0 to 1, NaN where it says nothing). Of three
-    galaxies the brighter companion counts. Noise that the stamps have already stands for all that is less.
+    galaxies the central one counts. Noise that the stamps have already stands for all that is less.
     """
-    n, galaxies, rows = len(blends), np.asarray(blends["id"]).ravel(), []
+    n, galaxies, rows = len(blends), np.asarray(blends["id"]), []
     least = round(_own_noise(sample) * 2**0.5 / NOISE, 1)
     for condition, values in conditions.items():
         values = np.unique(np.maximum(values, least)) if condition == "noise" else values
         images = np.concatenate([observed(sample, blends, **{condition: value}) for value in values])
         for k, value in enumerate(values):
-            true = _true(sample, blends, value if condition == "third" else np.inf)
-            true = true * (value if condition == "units" else 1)
+            true = _true(blends, value if condition == "third" else np.inf) * (value if condition == "units" else 1)
+            asked = np.isfinite(true)
             for method, pred in measure(images, methods).items():
                 pred = pred[k * n : (k + 1) * n]
                 flux, error = (pred[c] if c in pred.colnames else np.nan for c in ("flux", "flux_err"))
-                percent = np.nan_to_num(100 * np.abs(flux / true - 1), nan=100).ravel()
-                within = np.where(np.isfinite(error), np.abs(flux - true) <= error, np.nan).ravel()
+                percent = np.nan_to_num(100 * np.abs(flux / true - 1), nan=100)[asked]
+                within = np.where(np.isfinite(error), np.abs(flux - true) <= error, np.nan)[asked]
                 statistics = [partial(weighted_median, percent), partial(weighted_mean, within)]
                 flagged = pred["out_of_domain"].mean() if "out_of_domain" in pred.colnames else np.nan
-                rows.append((condition, value, method, *with_errors(statistics, galaxies).ravel(), flagged))
+                rows.append((condition, value, method, *with_errors(statistics, galaxies[asked]).ravel(), flagged))
     names = ("condition", "value", "method", "median", "median_err", "within_1", "within_1_err", "flagged")
     return formatted(rows, names, **dict.fromkeys(names[3:], ".2f"))
 
@@ -241,7 +240,7 @@ class TrustExplorer(AskingBoard):
         now = {name: control.value for name, control in self.sliders.items()}
         self.recipe = self.blends[self.blend.value :][:1]
         first, self.image = (observed(self.sample, self.recipe, **settings) for settings in (self._start, now))
-        self.true = _true(self.sample, self.recipe, now["third"])[0] * now["units"]
+        self.true = _true(self.recipe, now["third"])[0] * now["units"]
         pictures = {"under the survey's sky": first[0], "as you have made it": self.image[0] / now["units"]}
         self.view.show({name: Panel(name, pixels, np.percentile(first, 99.9)) for name, pixels in pictures.items()})
         self.ask(self.methods, self.image, self.recipe, wait)
@@ -259,7 +258,7 @@ class TrustExplorer(AskingBoard):
 def _chart(tables, true):
     """Measured over true flux of one blend's galaxies, with the errors that methods state, as an SVG picture."""
     rows, at = [], lambda ratio: _FROM + _WIDE * np.clip(ratio, -0.02, 2.02) / 2
-    for k, (name, table) in ((k, item) for k in (0, 1) for item in tables.items()):
+    for k, (name, table) in ((k, item) for k in np.flatnonzero(np.isfinite(true)) for item in tables.items()):
         ratio, colour, said, shapes = table["flux"][0, k] / true[k], COLOURS[MEMBERS[k]], "not found", ""
         error = table["flux_err"][0, k] / true[k] if "flux_err" in table.colnames else np.nan
         if np.isfinite(ratio):

@@ -219,11 +219,11 @@ def test_each_condition_is_scored_against_its_own_truth(light, blends):
     table = outside(light, blends, methods, tested)
     got = {(row["condition"], row["value"], row["method"]): row for row in table}
     assert len(table) == 12
-    for row in (got["level", -1.0, "right"], got["units", 1e6, "right"]):
+    for row in (got["level", -1.0, "right"], got["units", 1e6, "right"], got["third", 0.0, "right"]):
         assert (row["median"], row["within_1"]) == pytest.approx((0, 1), abs=1e-4)
     assert got["level", 0.0, "blind"]["median"] == pytest.approx(50)  # mean of 0 and 100
     assert got["units", 1e6, "right"]["flagged"] == 1 > got["units", 1.0, "right"]["flagged"] == 0
-    assert got["third", 0.0, "right"]["within_1"] < 1, "the brighter of the two others is the companion"
+    assert got["third", 0.0, "blind"]["median"] == pytest.approx(0), "only the central one is asked for"
 
 
 def test_fluxes_errors_and_flag_follow_the_sliders(light, blends, drive):  # noqa: F811
