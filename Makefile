@@ -1,4 +1,4 @@
-# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make ready` rehearses a class, `make test` checks all.
+# blendkit: `make tutorial` runs every notebook, `make lab` opens them, `make ready` rehearses a class, `make test` checks all, `make paper` trains at full size.
 
 PYTHON ?= python3
 SAMPLE ?= synthetic
@@ -8,6 +8,9 @@ RESULTS ?= results
 STICK ?= results/stick
 PLATFORMS ?=
 PYTHONS ?= 3.11 3.12 3.13
+SIZE ?=
+MINUTES ?=
+REAL ?=
 HOST := 127.0.0.1
 PORT := 8765
 
@@ -17,7 +20,7 @@ READY := $(VENV)/.installed
 # without news JupyterLab neither asks whether it may fetch them nor looks for updates
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help tutorial lab book ready stick scoreboard test bench clean install filter
+.PHONY: help tutorial lab book ready stick scoreboard paper test bench clean install filter
 .DEFAULT_GOAL := help
 
 help:
@@ -27,8 +30,9 @@ help:
 	@echo "make ready      the evening before a class: is this machine ready, without the network?"
 	@echo "make stick      all that students need to install without the network (STICK=folder PLATFORMS=\"linux mac\" PYTHONS=\"3.11 3.12\")"
 	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
+	@echo "make paper      train the paper's networks at full size (without a GPU reduced) and write docs/PAPER.md (SIZE=full|small MINUTES=10 REAL=folder SAMPLE=...)"
 	@echo "make test       everything that the continuous integration runs"
-	@echo "make bench      timings, as ratios against a reference"
+	@echo "make bench      timings, each beside a reference, into docs/BENCHMARKS.md (10 minutes; RESULTS=folder of the notebooks)"
 	@echo "make clean      remove results, caches and the environment; data/, results/by-hand/ and results/scoreboard/ stay"
 
 tutorial: $(READY)
@@ -52,6 +56,9 @@ stick: $(READY)
 scoreboard: $(READY)
 	@$(BIN)/python -m tools.scoreboard --host="$(HOST)" --port="$(PORT)" --out="$(RESULTS)/scoreboard"
 
+paper: $(READY)
+	@$(BIN)/python -m tools.exam paper --sample="$(SAMPLE)" $(if $(SIZE),--size="$(SIZE)") $(if $(MINUTES),--minutes="$(MINUTES)") $(if $(REAL),--real="$(REAL)")
+
 test: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -59,7 +66,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
-	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || bad=1; done; exit $${bad:-0}
+	@$(BIN)/python -m tools.bench --results="$(RESULTS)"
 
 install: $(READY)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import re
 
 import numpy as np
@@ -12,7 +13,7 @@ from conftest import gaussian_sample, refused
 import blendkit as bk
 from blendkit.networks import training, weights
 from tools.exam import __main__ as command
-from tools.exam import outside
+from tools.exam import meter, outside, paper_page, paper_runs
 from tools.exam import page as results
 from tools.exam import score as scoring
 from tools.exam import train as teaching
@@ -263,3 +264,36 @@ def test_what_is_stored_fits_together():
         assert (weights.FOLDER / f"{name}{weights.H5}").stat().st_size < results.LARGEST
         assert set(card["seeds"]) <= set(TRAIN_SEEDS)
         assert card["accuracy"] == results.accuracy(tables[0], teaching.RUNS[run])
+
+
+def test_the_paper_is_trained_within_a_budget_and_on_to_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_runs, "load_sample", lambda name, n, seed: galaxies(seed, n))
+    monkeypatch.setattr(paper_runs, "clean", lambda sample: sample)
+    monkeypatch.setattr(meter, "told", lambda *what: ["360.0", "50"])
+    monkeypatch.setattr(paper_runs, "Meter", functools.partial(meter.Meter, 0.01))
+    tiny, change = {"blends": 128, "valid": 16, "batch": 16, "epochs": 2, "rate": 5e-3}, dataclasses.replace
+    runs = [change(run, plan=change(run.plan, arguments=ARGUMENTS[run.network], **tiny))
+            for run in paper_runs.runs_of("small")[:5] if run.network != "fractions"]  # fmt: skip
+    paper = paper_runs.Paper(None, tmp_path / "out", tmp_path, "quick", {}, 60, blends=30, size="small", runs=runs)
+    paper_runs.train_all(paper, minutes=0.01)
+    text = paper_page.report(paper).read_text(encoding="utf-8")
+    assert "| blend2flux 4 (Muon, cosine) | stopped after epoch 1 | 2 |" in text
+    assert text.count("| not begun |") == 3
+    begun = (paper.out / runs[0].name / training.HISTORY).read_text()
+    paper_runs.train_all(paper)
+    assert (paper.out / runs[0].name / training.HISTORY).read_text().startswith(begun), "it went on"
+    monkeypatch.setattr(training, "train", None)
+    paper_runs.train_all(paper)
+    text = paper_page.report(paper).read_text(encoding="utf-8")
+    assert "Nothing: all 4 trainings went to their end" in text
+    test = paper_runs.galaxies(paper)[2]
+    blends = bk.draw_blends(test, 30, seed=teaching.SEED)
+    numbers = json.loads((tmp_path / results.REFERENCE / paper_page.DATA).read_text(encoding="utf-8"))
+    for run, told in zip(runs, numbers["runs"], strict=True):
+        assert told["busy"] == 50
+        assert told["watt_hours"] > 5 * told["minutes"] > 0, "360 W are 6 Wh in a minute"
+        if run.network != "unet":
+            flux = bk.deblenders.Network(paper.out / run.name)(bk.render(test, blends)[0])["flux"]
+            mape = bk.metrics.flux_scores(blends["flux"], flux)["mape"]
+            assert re.search(rf"\| {re.escape(run.label)} \| [\d,]+ \| 2 \| .* / .* / {mape:.1f} ± ", text)
+    assert len(list((paper.out / "figures").glob("*.png"))) == 7

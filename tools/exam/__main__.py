@@ -1,4 +1,4 @@
-"""The command: ``python -m tools.exam FOLDER_OF_REAL_GALAXIES``.
+"""The command: ``python -m tools.exam FOLDER_OF_REAL_GALAXIES``; ``python -m tools.exam paper`` is `tools.exam.paper`.
 
 It makes the networks in ``data/weights/``, the tables ``network_scores.ecsv``, ``outside_scores.ecsv`` and
 ``field_scores.ecsv`` in ``data/reference/`` and the page ``docs/RESULTS.md``. The folder is `hst-drizzled`, galaxies in
@@ -9,8 +9,10 @@ the survey's sky, with `hst-sample`, `hst-noiseless` and `field` beside it. It t
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from . import paper
 from .field import field_table
 from .outside import outside_table
 from .page import fields_section, ship, write
@@ -37,6 +39,10 @@ STEPS = {"tutorial": train_tutorial, "ship": train_shipped, "scores": report, "f
 
 
 def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["paper"]:
+        paper.main(arguments[1:])
+        return
     parser = argparse.ArgumentParser("python -m tools.exam", description=__doc__.splitlines()[2])
     parser.add_argument("folder", type=Path, help="real galaxies, in the layout of the CANDELS release")
     parser.add_argument("--out", type=Path, help="where runs are kept; default results/exam, quick: results/exam-quick")

@@ -165,7 +165,7 @@ def stored(home: Path) -> list[Table | None]:
 def fields_section(fields: Table) -> str:
     """What the page says of fields, of the table from `field_table` or of its file."""
     samples = [kind for kind in KINDS[::-1] if kind in fields["sample"]]
-    return _template("fields.md.j2").render(
+    return template("fields.md.j2").render(
         meta=fields.meta,
         samples=samples,
         methods=list(dict.fromkeys(map(str, fields["method"]))),
@@ -178,7 +178,8 @@ def fields_section(fields: Table) -> str:
     )
 
 
-def _template(name):
+def template(name: str) -> jinja2.Template:
+    """A template of this folder."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     tidy = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     return jinja2.Environment(loader=folder, undefined=jinja2.StrictUndefined, **tidy).get_template(name)
@@ -188,7 +189,7 @@ def page(table: Table, outside: Table, fields: Table | None = None) -> str:
     """The results page, GitHub Markdown, of `score_table`, `outside_table` and `field_table` or of their files."""
     methods, others = (list(dict.fromkeys(map(str, t["method"]))) for t in (table, outside))
     entries = [(method, sample, rows_of(table, sample, method)) for method in methods for sample in SAMPLES]
-    return _template("page.md.j2").render(
+    return template("page.md.j2").render(
         fields=fields_section(fields) if fields else "",
         meta=table.meta | {f"outside_{key}": value for key, value in outside.meta.items()},
         samples=SAMPLES[::-1],

@@ -99,7 +99,8 @@ def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, b
     -------
     dict of arrays
         `flux`, and where the method gives them `err` (one sigma) and `iou`; `spread`, the standard deviation over eight
-        orientations, NaN where not measured: all of shape (n, k). `seconds`: time that the method took.
+        orientations, NaN where not measured: all of shape (n, k). `case` (n,), as SEP tells it. `seconds`: time that
+        the method took.
     """
     seconds, parts = 0.0, []
     for start in range(0, len(blends), batch):
@@ -111,6 +112,8 @@ def measure(method: Method, sample: Sample, blends: Table, *, turned: int = 0, b
         pred = method.measure(images, rows)
         seconds += time.perf_counter() - began
         part = {"flux": np.array(pred["flux"], float)}
+        if "case" in pred.colnames:
+            part["case"] = np.array(pred["case"], str)
         if "masks" in pred.colnames:
             part["iou"] = iou(masks, np.asarray(pred["masks"]))
         if "flux_err" in pred.colnames:
@@ -210,7 +213,7 @@ def score_rows(name: str, blends: Table, found: dict[Method, dict]) -> Table:
             own = table[(table["method"] == method.name) & (table["member"] == member) & (table["case"] == "all")][0]
             row = {"sample": name, "method": method.name, "member": member, "n": own["n"], "failed": own["failed"]}
             of, ids = answer | {"off": off[method.name], "true": flux}, np.ravel(blends["id"][:, places])
-            of = {key: np.ravel(values[:, places]) for key, values in of.items() if key != "seconds"}
+            of = {key: np.ravel(values[:, places]) for key, values in of.items() if np.ndim(values) == 2}
             pairs = {
                 "mape": (own["mape_flux"], own["mape_flux_err"]),
                 "median": (own["median_flux"], own["median_flux_err"]),
