@@ -32,7 +32,7 @@ help:
 	@echo "make scoreboard serve the class's scoreboard (HOST=0.0.0.0 lets the whole network in; PORT=8765 RESULTS=folder)"
 	@echo "make paper      train the paper's networks at full size (without a GPU reduced) and write docs/PAPER.md (SIZE=full|small MINUTES=10 REAL=folder SAMPLE=...)"
 	@echo "make test       everything that the continuous integration runs"
-	@echo "make bench      timings, each beside a reference, into docs/BENCHMARKS.md (10 minutes; RESULTS=folder of the notebooks)"
+	@echo "make bench      timings, each beside a reference, into docs/BENCHMARKS.md, on a machine that does nothing else (RESULTS=folder of the notebooks)"
 	@echo "make clean      remove results, caches and the environment; data/, results/by-hand/ and results/scoreboard/ stay"
 
 tutorial: $(READY)
