@@ -1,6 +1,6 @@
 """The command behind ``make bench``: ``python -m tools.bench`` measures all, and writes ``docs/BENCHMARKS.md``.
 
-It is meant for two cores that have nothing else to do for ten minutes, and gives 1 where something that is asked was missed.
+It is meant for two cores that have nothing else to do for ten minutes, and gives 1 where something asked was missed.
 ``python -m tools.bench explorer`` measures some of it, and writes no page.
 """
 
